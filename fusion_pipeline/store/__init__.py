@@ -1,0 +1,28 @@
+"""The contract between the stages: immutable Zarr stores that a team shares.
+
+layout
+    which arrays a store has, and their encoding into chunks
+identity
+    what a store was made from, as canonical JSON and a key
+manifest
+    the one file that publishes a store: its attempt, and every file's length and sha256
+backend
+    durable files and create-if-absent on the storage below a cache
+writer
+    partitions into an attempt, an attempt into a published store
+reader
+    a published store into arrays whose every byte was checked
+checked
+    the files of an attempt as a Zarr store that checks them
+cache
+    a cache folder into its data sets and their stores
+verify
+    a published store into a list of its damage
+
+``cache/README.md`` is the specification of the format.
+"""
+
+from fusion_pipeline.store.cache import Cache, DatasetStores
+from fusion_pipeline.store.reader import Store, StoreRef
+
+__all__ = ["Cache", "DatasetStores", "Store", "StoreRef"]

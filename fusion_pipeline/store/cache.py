@@ -1,0 +1,187 @@
+"""A cache folder into its data sets and their published stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fusion_pipeline.errors import FormatError, IncompleteError, StaleError, printable
+from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.identity import short
+from fusion_pipeline.store.reader import Store
+from fusion_pipeline.store.writer import ATTEMPTS, MANIFEST
+
+
+class Cache:
+    """A home of stores, by data set and backbone.
+
+    Parameters
+    ----------
+    location : str or Path
+        Its folder. Nothing is made before something is written.
+
+    Raises
+    ------
+    FormatError
+        If there is something else at `location`; it stays untouched.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> list(Cache(tempfile.mkdtemp()))
+    []
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        self.backend = LocalBackend(location)
+        _refuse_other_folders(self.backend)
+
+    @property
+    def location(self) -> str:
+        """Where the cache is."""
+        return str(self.backend)
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self.backend.list(""):
+            if _is_dataset(self.backend, name):
+                yield name
+
+    def __contains__(self, name: str) -> bool:
+        return _is_dataset(self.backend, name)
+
+    def __getitem__(self, name: str) -> DatasetStores:
+        """Return the stores of one data set.
+
+        Raises
+        ------
+        IncompleteError
+            If the cache has none of it.
+        """
+        if name not in self:
+            known = ", ".join(f"'{printable(other)}'" for other in self) or "nothing yet"
+            raise IncompleteError(
+                f"Cache '{printable(self.location)}' has no data set '{printable(name)}' (it has {known}). "
+                "Run 'fusion extract' first, or check --cache and --dataset."
+            )
+        return DatasetStores(self, name)
+
+    def __repr__(self) -> str:
+        return f"Cache({self.location!r})"
+
+
+class DatasetStores:
+    """The published stores of one data set, of every version of its images.
+
+    Parameters
+    ----------
+    cache : Cache
+        The cache.
+    name : str
+        Name of the data set.
+    """
+
+    def __init__(self, cache: Cache, name: str) -> None:
+        self.cache = cache
+        self.name = name
+
+    def stores(self) -> tuple[Store, ...]:
+        """Return all published stores, the newest first."""
+        found = []
+        for folder in self.cache.backend.list(self.name):
+            path = f"{self.name}/{folder}"
+            if folder != ATTEMPTS and self.cache.backend.exists(f"{path}/{MANIFEST}"):
+                found.append(Store(self.cache.backend, self.name, folder))
+        return tuple(sorted(found, key=lambda store: (store.manifest.created, store.folder), reverse=True))
+
+    def indexes(self) -> tuple[Store, ...]:
+        """Return the index stores, one per version of the images, the newest first."""
+        return tuple(store for store in self.stores() if store.manifest.kind == "index")
+
+    def index(self, key: str | None = None) -> Store:
+        """Return the index of the newest version of the images, or the one whose key begins with `key`.
+
+        Raises
+        ------
+        IncompleteError
+            If there is none.
+        """
+        for store in self.indexes():
+            if key is None or short(store.manifest.key).startswith(key) or store.folder == key:
+                return store
+        wanted = "index" if key is None else f"index '{printable(key)}'"
+        raise IncompleteError(
+            f"Data set '{printable(self.name)}' has no finished {wanted} in cache "
+            f"'{printable(self.cache.location)}'. Run 'fusion extract' again to finish it."
+        )
+
+    def backbones(self, index: Store | None = None) -> tuple[str, ...]:
+        """Return the sorted names of the backbones that have a store for a version (the newest one by default)."""
+        version = (index or self.index()).manifest.dataset
+        return tuple(sorted({s.name for s in self.stores() if s.is_backbone and s.manifest.dataset == version}))
+
+    def __getitem__(self, backbone: str) -> Store:
+        """Return a backbone's store for the newest version of the images."""
+        return self.store(backbone)
+
+    def store(self, backbone: str, index: Store | None = None) -> Store:
+        """Return the store of a backbone for one version of the images.
+
+        Parameters
+        ----------
+        backbone : str
+            Name of the backbone, or of a store's folder where one backbone has several stores.
+        index : Store, optional
+            The version; the newest one by default.
+
+        Raises
+        ------
+        IncompleteError
+            If the backbone has no store (exit code 10).
+        StaleError
+            If it has one, but of another version of the images (exit code 14).
+        """
+        index = index or self.index()
+        named = [store for store in self.stores() if store.is_backbone and backbone in (store.name, store.folder)]
+        for store in named:
+            if store.manifest.dataset == index.manifest.dataset:
+                return store
+        again = f"Run 'fusion extract --backbone {printable(backbone)}'"
+        if not named:
+            raise IncompleteError(
+                f"Data set '{printable(self.name)}' has no finished store of backbone '{printable(backbone)}' in cache "
+                f"'{printable(self.cache.location)}'. {again} to make it."
+            )
+        raise StaleError(
+            f"Store '{named[0].folder}' belongs to another version of the images of '{printable(self.name)}' "
+            f"({named[0].rows:,} images) than the newest index '{index.folder}' ({index.rows:,} images). "
+            f"{again} for the images as they are now."
+        )
+
+
+def _is_dataset(backend: LocalBackend, name: str) -> bool:
+    if not name or "/" in name or name.startswith("."):
+        return False
+    folders = backend.list(name)
+    return ATTEMPTS in folders or any(backend.exists(f"{name}/{folder}/{MANIFEST}") for folder in folders)
+
+
+def _refuse_other_folders(backend: LocalBackend) -> None:
+    """Refuse a place that holds something else, before anything is read from it or written into it."""
+    root = backend.root
+    where = printable(str(root))
+    if root.exists() and not root.is_dir():
+        raise FormatError(f"'{where}' is a file, not a cache. Give the folder of the cache with --cache.")
+    names = [name for name in backend.list("") if not name.startswith(".") and name != "README.md"]
+    if MANIFEST in names or ATTEMPTS in names:
+        raise FormatError(
+            f"'{where}' is a store inside a cache. Give the folder that holds its data sets with --cache."
+        )
+    if any(backend.exists(f"{name}/{MANIFEST}") for name in names) and not any(
+        _is_dataset(backend, name) for name in names
+    ):
+        raise FormatError(f"'{where}' is a data set inside a cache. Give the folder above it with --cache.")
+    if names and not any(_is_dataset(backend, name) for name in names):
+        raise FormatError(
+            f"'{where}' is not a fusion cache: it holds '{printable(names[0])}' and no store. "
+            "Give a cache, or an empty or new folder, with --cache."
+        )

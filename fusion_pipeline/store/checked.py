@@ -1,0 +1,113 @@
+"""The files of a published attempt as a Zarr store that gives no byte before its file's sha256 was checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import Store as ZarrStore
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+
+from fusion_pipeline.errors import IntegrityError, printable
+from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.manifest import FileEntry, Manifest
+
+
+class CheckedFiles(ZarrStore):
+    """A read-only Zarr store over the files that a manifest names.
+
+    Parameters
+    ----------
+    backend : LocalBackend
+        The cache.
+    prefix : str
+        The attempt's folder.
+    manifest : Manifest
+        What the files must be.
+    """
+
+    supports_writes = False
+    supports_deletes = False
+    supports_listing = True
+
+    def __init__(self, backend: LocalBackend, prefix: str, manifest: Manifest) -> None:
+        super().__init__(read_only=True)
+        self._backend = backend
+        self._prefix = prefix
+        self._manifest = manifest
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CheckedFiles) and other._prefix == self._prefix and other._manifest == self._manifest
+
+    def __hash__(self) -> int:
+        return hash(self._prefix)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return a file's content, or a range of it; None for a file that the store does not have."""
+        entry = self._manifest.files.get(key)
+        if entry is None:
+            return None
+        content = await asyncio.to_thread(self._checked, key, entry)
+        return (prototype or default_buffer_prototype()).buffer.from_bytes(_cut(content, byte_range))
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Return several ranges."""
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        """Return whether the store has a file."""
+        return key in self._manifest.files
+
+    async def set(self, key: str, value: Buffer) -> None:  # noqa: ARG002 - Zarr's signature
+        """Refuse: a published store is immutable."""
+        raise PermissionError("a published store is immutable")
+
+    async def delete(self, key: str) -> None:  # noqa: ARG002 - Zarr's signature
+        """Refuse: a published store is immutable."""
+        raise PermissionError("a published store is immutable")
+
+    async def list(self) -> AsyncIterator[str]:
+        """Yield all files."""
+        for key in self._manifest.files:
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the files below a prefix."""
+        for key in self._manifest.files:
+            if key.startswith(prefix):
+                yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names in a folder."""
+        folder = f"{prefix.rstrip('/')}/" if prefix else ""
+        inside = (key[len(folder) :] for key in self._manifest.files if key.startswith(folder))
+        for name in sorted({key.split("/")[0] for key in inside}):
+            yield name
+
+    def _checked(self, key: str, entry: FileEntry) -> bytes:
+        path = f"{self._prefix}/{key}"
+        content = self._backend.read(path)
+        if content is not None and FileEntry.of(content) == entry:
+            return content
+        state = "is missing" if content is None else "is damaged"
+        raise IntegrityError(
+            f"File '{printable(str(self._backend.path(path)))}' {state}: it is not what was published. "
+            "Run 'fusion cache verify' for the whole damage; the store is not used."
+        )
+
+
+def _cut(content: bytes, byte_range: ByteRequest | None) -> bytes:
+    match byte_range:
+        case RangeByteRequest(start, end):
+            return content[start:end]
+        case OffsetByteRequest(offset):
+            return content[offset:]
+        case SuffixByteRequest(suffix):
+            return content[-suffix:]
+        case _:
+            return content

@@ -1,0 +1,76 @@
+"""What a result was made from, into canonical JSON and a key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+FORMAT_MAJOR = 1
+"""Major version of the store format; part of every identity."""
+
+Recipe = Mapping[str, Any]
+"""An identity without the data set: how a store is made, whatever images it is made from."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return `value` as JSON that is the same bytes for equal values: sorted keys, no spaces, ASCII, no NaN.
+
+    Examples
+    --------
+    >>> canonical_json({"b": 1, "a": [0.5, None]})
+    b'{"a":[0.5,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of the canonical JSON of `value`, as ``"sha256:<hex>"``."""
+    return digest_bytes(canonical_json(value))
+
+
+def digest_bytes(content: bytes) -> str:
+    """Return the sha256 of `content`, as ``"sha256:<hex>"``."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def short(key: str) -> str:
+    """Return the first twelve hexadecimal digits of a digest, as folder names show them.
+
+    Examples
+    --------
+    >>> short("sha256:0123456789abcdef")
+    '0123456789ab'
+    """
+    return key.removeprefix("sha256:")[:12]
+
+
+def slug(name: str) -> str:
+    """Return `name` as one safe folder name.
+
+    Examples
+    --------
+    >>> slug("timm:vit_small_patch14_dinov2.lvd142m")
+    'timm-vit_small_patch14_dinov2.lvd142m'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip(".-") or "unnamed"
+
+
+def store_identity(recipe: Recipe, dataset: str) -> dict[str, Any]:
+    """Return the identity of a store: its recipe, the data-set digest and the format.
+
+    Parameters
+    ----------
+    recipe : mapping
+        How the store is made.
+    dataset : str
+        Digest of the data-set version.
+
+    Returns
+    -------
+    dict
+        Its `digest` is the store's key.
+    """
+    return {**recipe, "dataset": dataset, "format": FORMAT_MAJOR}

@@ -1,0 +1,214 @@
+"""The manifest of a published store, to and from its JSON bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fusion_pipeline.errors import FormatError, RefusedError, printable
+from fusion_pipeline.store.identity import FORMAT_MAJOR, canonical_json, digest, digest_bytes
+
+FORMAT_NAME = "fusion-store"
+FORMAT_MINOR = 0
+KNOWN_FEATURES: frozenset[str] = frozenset()
+"""Required features that this version understands; a store that needs another one is refused."""
+
+_KEY = re.compile(r"(?:[A-Za-z0-9_]+/)*[A-Za-z0-9_.]+")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Length in bytes and sha256 (hexadecimal) of one file of a store."""
+
+    length: int
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes) -> FileEntry:
+        """Return the entry of a file with this content.
+
+        Examples
+        --------
+        >>> FileEntry.of(b"").length
+        0
+        """
+        return cls(len(content), digest_bytes(content).removeprefix("sha256:"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as a JSON object."""
+        return {"length": self.length, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What publishes a store.
+
+    Parameters
+    ----------
+    kind : {"backbone", "index"}
+        What the store holds.
+    name : str
+        The backbone's name, or ``"index"``.
+    identity : mapping
+        What the store was made from; its digest is the store's `key`.
+    attempt : str
+        Name of the folder under ``attempts/`` that holds the Zarr group.
+    rows : int
+        Number of samples.
+    partition_rows : int
+        Rows of one partition.
+    files : mapping of str to FileEntry
+        Every file of the group by its path relative to the attempt.
+    made : mapping
+        Who made it, when and with which versions: told, not part of any identity.
+    """
+
+    kind: str
+    name: str
+    identity: Mapping[str, Any]
+    attempt: str
+    rows: int
+    partition_rows: int
+    files: Mapping[str, FileEntry]
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Digest of the identity: names the store, whoever made it."""
+        return digest(self.identity)
+
+    @property
+    def content(self) -> str:
+        """Digest over all files: equal for two stores with the same bytes, whoever made them and when."""
+        return digest({name: entry.to_json() for name, entry in self.files.items()})
+
+    @property
+    def dataset(self) -> str:
+        """Digest of the data-set version."""
+        return str(self.identity["dataset"])
+
+    @property
+    def created(self) -> str:
+        """When the store was published (ISO 8601, UTC), by the clock of who made it."""
+        return str(self.made.get("created", ""))
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as canonical JSON."""
+        return canonical_json(
+            {
+                "format": {"name": FORMAT_NAME, "version": f"{FORMAT_MAJOR}.{FORMAT_MINOR}", "required_features": []},
+                "kind": self.kind,
+                "name": self.name,
+                "key": self.key,
+                "identity": dict(self.identity),
+                "attempt": self.attempt,
+                "rows": self.rows,
+                "partition_rows": self.partition_rows,
+                "content": self.content,
+                "files": {name: entry.to_json() for name, entry in self.files.items()},
+                "made": dict(self.made),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, content: bytes, where: str) -> Manifest:
+        """Parse and check a manifest.
+
+        Parameters
+        ----------
+        content : bytes
+            The file's content.
+        where : str
+            Its path, for messages.
+
+        Returns
+        -------
+        Manifest
+
+        Raises
+        ------
+        FormatError
+            If it is no manifest of a version that can be read here.
+        RefusedError
+            If it names files outside its attempt, or contradicts itself.
+        """
+        fields = _parse(content, where)
+        _check_format(fields.get("format"), where)
+        try:
+            manifest = cls(
+                kind=_text(fields["kind"]),
+                name=_text(fields["name"]),
+                identity=dict(fields["identity"]),
+                attempt=_text(fields["attempt"]),
+                rows=_count(fields["rows"]),
+                partition_rows=_count(fields["partition_rows"]),
+                files={name: _entry(value) for name, value in fields["files"].items()},
+                made=dict(fields["made"]),
+            )
+            consistent = (fields["key"], fields["content"]) == (manifest.key, manifest.content)
+            _text(manifest.identity["dataset"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FormatError(f"'{printable(where)}' is not a manifest of a fusion store ({error}).") from None
+        _check_keys(manifest, where)
+        if not consistent:
+            raise RefusedError(f"Manifest '{printable(where)}' contradicts itself: it was edited after publication.")
+        return manifest
+
+
+def _parse(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise FormatError(f"'{printable(where)}' is not a manifest of a fusion store.")
+    return fields
+
+
+def _check_format(stated: Any, where: str) -> None:
+    name = stated.get("name") if isinstance(stated, dict) else None
+    version = str(stated.get("version", "")) if isinstance(stated, dict) else ""
+    match = re.fullmatch(r"(\d+)\.(\d+)", version)
+    if name != FORMAT_NAME or match is None:
+        raise FormatError(f"'{printable(where)}' is not a manifest of a fusion store.")
+    if int(match[1]) != FORMAT_MAJOR:
+        raise FormatError(
+            f"Store '{printable(where)}' has format {version}; this version reads {FORMAT_MAJOR}.x. "
+            "Upgrade fusion-pipeline to read it."
+        )
+    required = stated.get("required_features", [])
+    if not isinstance(required, list) or (unknown := {str(feature) for feature in required} - KNOWN_FEATURES):
+        missing = ", ".join(sorted(unknown)) if isinstance(required, list) else "unreadable"
+        raise FormatError(
+            f"Store '{printable(where)}' needs features that this version lacks: {printable(missing)}. "
+            "Upgrade fusion-pipeline to read it."
+        )
+
+
+def _check_keys(manifest: Manifest, where: str) -> None:
+    names = [*manifest.files, manifest.attempt]
+    for name in names:
+        if not _KEY.fullmatch(name) or ".." in name:
+            raise RefusedError(f"Manifest '{printable(where)}' names the unsafe path '{printable(name)}'.")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text expected, got {value!r:.40}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise TypeError(f"a positive number expected, got {value!r:.40}")
+    return value
+
+
+def _entry(value: Any) -> FileEntry:
+    entry = FileEntry(value["length"], _text(value["sha256"]))
+    if not isinstance(entry.length, int) or entry.length < 0 or not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
+        raise ValueError("a file entry is malformed")
+    return entry

@@ -1,0 +1,220 @@
+"""A published store into arrays, every byte of which is checked before it is used."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, printable
+from fusion_pipeline.store import layout
+from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.checked import CheckedFiles
+from fusion_pipeline.store.identity import digest_bytes
+from fusion_pipeline.store.manifest import Manifest
+from fusion_pipeline.store.writer import ATTEMPTS, MANIFEST, read_manifest
+
+
+@dataclass(frozen=True)
+class StoreRef:
+    """Names one published store; small enough to travel with every task.
+
+    Parameters
+    ----------
+    cache : str
+        Location of the cache.
+    dataset : str
+        Name of the data set.
+    folder : str
+        Folder of the store in the data set's.
+    manifest : str
+        Digest of its manifest: what a task reads is what its sender saw.
+    """
+
+    cache: str
+    dataset: str
+    folder: str
+    manifest: str
+
+
+class Store:
+    """One published store: a backbone's features, or a data set's index.
+
+    Arrays are read through a check of their sha256 against the manifest, chunk by chunk.
+
+    Parameters
+    ----------
+    backend : LocalBackend
+        The cache.
+    dataset, folder : str
+        The data set and the store's folder in it.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        What was published.
+    manifest_digest : str
+        Digest of the manifest's bytes.
+    """
+
+    def __init__(self, backend: LocalBackend, dataset: str, folder: str) -> None:
+        path = f"{dataset}/{folder}/{MANIFEST}"
+        content = backend.read(path)
+        if content is None:
+            raise IncompleteError(f"No store is published at '{printable(str(backend.path(path)))}'.")
+        self.backend = backend
+        self.dataset = dataset
+        self.folder = folder
+        self.manifest = Manifest.from_bytes(content, str(backend.path(path)))
+        self.manifest_digest = digest_bytes(content)
+
+    @classmethod
+    def open(cls, ref: StoreRef) -> Store:
+        """Return the store that `ref` names.
+
+        Raises
+        ------
+        IntegrityError
+            If its manifest is not the one that `ref` was made from.
+        """
+        store = cls(LocalBackend(ref.cache), ref.dataset, ref.folder)
+        if store.manifest_digest != ref.manifest:
+            raise IntegrityError(
+                f"Store '{ref.dataset}/{ref.folder}' changed while it was in use: its manifest is "
+                f"{store.manifest_digest}, expected {ref.manifest}. Run the same command again."
+            )
+        return store
+
+    @property
+    def ref(self) -> StoreRef:
+        """What a task needs to open this store."""
+        return StoreRef(str(self.backend), self.dataset, self.folder, self.manifest_digest)
+
+    @property
+    def name(self) -> str:
+        """Name of the backbone, or ``"index"``."""
+        return self.manifest.name
+
+    @property
+    def rows(self) -> int:
+        """Number of samples."""
+        return self.manifest.rows
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the store was made from."""
+        return dict(self.manifest.identity)
+
+    @property
+    def is_backbone(self) -> bool:
+        """Whether the store holds a backbone's features."""
+        return self.manifest.kind == "backbone"
+
+    @property
+    def path(self) -> Path:
+        """Folder of the Zarr group, for any other reader: ``zarr.open_group(store.path)``."""
+        return self.backend.path(f"{self.dataset}/{self.folder}/{ATTEMPTS}/{self.manifest.attempt}")
+
+    @property
+    def n_bytes(self) -> int:
+        """Length of all its files in bytes."""
+        return sum(entry.length for entry in self.manifest.files.values())
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The Zarr group, read through the integrity check."""
+        return zarr.open_group(CheckedFiles(self.backend, self._attempt, self.manifest), mode="r")
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """Return one array.
+
+        Raises
+        ------
+        IncompleteError
+            If this store has no such array.
+        IntegrityError
+            On reading, if stored bytes are not what was published.
+        """
+        if f"{name}/zarr.json" not in self.manifest.files:
+            raise IncompleteError(f"Store '{self.folder}' has no array '{printable(name)}'.")
+        array = self.group[name]
+        if not isinstance(array, zarr.Array):
+            raise FormatError(f"'{printable(name)}' of store '{self.folder}' is not an array.")
+        return array
+
+    @property
+    def features(self) -> zarr.Array[Any]:
+        """Penultimate features, (n_samples, n_features)."""
+        return self.array(layout.FEATURES)
+
+    @property
+    def probabilities(self) -> zarr.Array[Any]:
+        """ImageNet softmax, (n_samples, n_imagenet_classes)."""
+        return self.array(layout.PROBABILITIES)
+
+    @cached_property
+    def status(self) -> np.ndarray:
+        """Reason code of each row, (n_samples,) uint8; 0 is a good row."""
+        return np.asarray(self.array(layout.STATUS)[:])
+
+    @cached_property
+    def index(self) -> Store:
+        """The index store of the same version of the images."""
+        if not self.is_backbone:
+            return self
+        for folder in self.backend.list(self.dataset):
+            manifest = read_manifest(self.backend, f"{self.dataset}/{folder}") if folder.startswith("index-") else None
+            if manifest is not None and manifest.dataset == self.manifest.dataset:
+                return Store(self.backend, self.dataset, folder)
+        raise IncompleteError(
+            f"Store '{self.folder}' has no index in cache '{printable(str(self.backend))}'. "
+            f"Run 'fusion extract --backbone {printable(self.name)}' again to make it."
+        )
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Label of each row, (n_samples,) int64."""
+        return np.asarray(self.index.array(layout.LABELS)[:]).astype(np.int64)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names, in the order of the labels."""
+        names = self.index.group.attrs[layout.CLASS_NAMES]
+        if not isinstance(names, list):
+            raise FormatError(f"Store '{self.index.folder}' has no list of class names.")
+        return tuple(str(name) for name in names)
+
+    @cached_property
+    def sample_paths(self) -> tuple[bytes, ...]:
+        """Path of each sample relative to the data set's folder, as bytes."""
+        content = np.asarray(self.index.array(layout.PATH_BYTES)[:]).tobytes()
+        ends = np.asarray(self.index.array(layout.PATH_OFFSETS)[:]).tolist()
+        return tuple(content[start:end] for start, end in pairwise(ends))
+
+    @cached_property
+    def sample_ids(self) -> tuple[str, ...]:
+        """Path of each sample as text (undecodable bytes as surrogates, as `os.fsdecode` gives them)."""
+        return tuple(os.fsdecode(path) for path in self.sample_paths)
+
+    @cached_property
+    def sample_sha256(self) -> tuple[str, ...]:
+        """sha256 of each sample's image file, hexadecimal; empty for a file that could not be read."""
+        hashes = np.asarray(self.index.array(layout.SHA256)[:])
+        return tuple(bytes(row).hex() if row.any() else "" for row in hashes)
+
+    def thumbnails(self, size: int) -> zarr.Array[Any]:
+        """Return the thumbnails, (n_samples, size, size, 3) uint8."""
+        return self.index.array(layout.THUMBNAILS.format(size=size))
+
+    @property
+    def _attempt(self) -> str:
+        return f"{self.dataset}/{self.folder}/{ATTEMPTS}/{self.manifest.attempt}"
+
+    def __repr__(self) -> str:
+        return f"<Store {self.dataset}/{self.folder}: {self.rows:,} rows>"
