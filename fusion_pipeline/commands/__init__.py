@@ -1,0 +1,41 @@
+"""The command: `fusion` and its subcommands, one a file.
+
+Everything heavy is imported inside the commands: `fusion --help` answers without torch.
+"""
+
+from __future__ import annotations
+
+import click
+
+from fusion_pipeline import __version__
+from fusion_pipeline.commands.backbones import backbones
+from fusion_pipeline.commands.cache import cache
+from fusion_pipeline.commands.demo import demo
+from fusion_pipeline.commands.extract import extract
+from fusion_pipeline.commands.predict import predict
+from fusion_pipeline.commands.train import train
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fusion")
+def main() -> None:
+    """Get the best classifier out of a shelf of frozen pretrained backbones.
+
+    Stage one, `fusion extract`, runs each backbone once over a folder of labelled images and keeps what it gives in a
+    cache that a team shares. Stage two, `fusion train`, learns from that cache how to fuse them, and says what the
+    fusing gains.
+
+    \b
+    Example:
+      fusion extract --data flowers17 --backbone xception,resnet50
+      fusion train --data flowers17 --gate embedding
+
+    Options may also stand in fusion.toml (in this folder or above it) or in FUSION_* variables: --cache is
+    FUSION_CACHE. Exit codes: 0 done; 2 wrong call; 3 done, some images skipped; 10 something missing; 11 busy;
+    12 damaged; 13 unknown format; 14 stale; 15 storage failed; 16 refused; 17 unusable images; 18 a worker was lost;
+    130 and 143 interrupted.
+    """
+
+
+for _command in (extract, train, predict, cache, backbones, demo):
+    main.add_command(_command)

@@ -1,0 +1,85 @@
+"""What a command has to say, into text for people or one JSON document for machines, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from fusion_pipeline.errors import FusionError, printable
+
+_RESUME = "Finished parts are kept; run the same command again to go on."
+
+
+class Console:
+    """Where a command writes.
+
+    Parameters
+    ----------
+    json_wanted : bool
+        Whether stdout gets one JSON document and nothing else.
+    debug : bool
+        Whether failures show a traceback.
+    """
+
+    def __init__(self, *, json_wanted: bool, debug: bool) -> None:
+        self._json_wanted = json_wanted
+        self._debug = debug
+
+    def say(self, text: str = "") -> None:
+        """Write a line for people: to stdout, or to stderr where stdout is for a machine."""
+        click.echo(text, err=self._json_wanted)
+
+    def document(self, content: Any) -> None:
+        """Write the JSON document, if one is wanted."""
+        if self._json_wanted:
+            click.echo(json.dumps(content, indent=2, allow_nan=False))
+
+    @contextmanager
+    def progress(self, description: str, total: int, unit: str = "image") -> Iterator[Callable[[int], object]]:
+        """Show a bar with the rate and the time left on stderr, where that is a terminal."""
+        from tqdm import tqdm  # noqa: PLC0415 - `fusion --help` does without
+
+        with tqdm(total=total, desc=description, unit=unit, disable=None, file=sys.stderr, smoothing=0.1) as bar:
+            yield bar.update
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn whatever ends the command into one line and its exit code."""
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            yield
+        except FusionError as error:
+            self._fail(str(error), error.exit_code, type(error).__name__)
+        except KeyboardInterrupt:
+            self._fail(f"Interrupted. {_RESUME}", 130, "Interrupted")
+        except _TerminatedError:
+            self._fail(f"Terminated. {_RESUME}", 143, "Terminated")
+        except BrokenPipeError:
+            sys.exit(141)  # the reader of a pipe went away: nobody is left to tell
+        except Exception as error:  # noqa: BLE001 - the last line of defence against tracebacks
+            reason = printable(str(error).split("\n")[0][:200])
+            message = f"Unexpected {type(error).__name__}: {reason}. This is a fault of fusion; --debug shows where."
+            self._fail(message, 1, type(error).__name__)
+
+    def _fail(self, message: str, exit_code: int, kind: str) -> NoReturn:
+        if self._debug:
+            traceback.print_exc()
+        click.echo(f"Error: {message}", err=True)
+        self.document({"error": {"kind": kind, "message": message, "exit_code": exit_code}})
+        sys.exit(exit_code)
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM arrived."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _TerminatedError

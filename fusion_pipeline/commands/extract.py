@@ -1,0 +1,110 @@
+"""`fusion extract`: images into features, probabilities and thumbnails in the cache."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fusion_pipeline.commands import inputs
+from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.options import uses
+from fusion_pipeline.config import Settings
+from fusion_pipeline.errors import printable
+
+if TYPE_CHECKING:
+    from fusion_pipeline.extract.run import Extraction, StoreResult
+
+_BAD_SHOWN = 20
+
+
+@click.command()
+@click.option(
+    "--backbone",
+    "names",
+    multiple=True,
+    metavar="NAME[,NAME...]",
+    help="Backbone to run; repeats. 'all' is every configured one, 'paper' the paper's five. "
+    "[default: backbones of fusion.toml]",
+)
+@uses(
+    "data",
+    "dataset",
+    "cache",
+    "weights",
+    "device",
+    "dtype",
+    "batch_size",
+    "workers",
+    "partition_rows",
+    "on_bad",
+    "max_megapixels",
+    "follow_symlinks",
+)
+def extract(names: tuple[str, ...], settings: Settings, console: Console) -> None:
+    """Run frozen backbones once over a folder of images.
+
+    Writes each backbone's features and ImageNet probabilities, and the images' thumbnails, into the cache. What the
+    cache holds already is found, not computed again, and a run that was stopped is resumed by the same command.
+    Every image file is opened once, whatever the number of backbones.
+
+    \b
+    Example:
+      fusion extract --data flowers17 --backbone xception,resnet50
+    """
+    from fusion_pipeline.extract.run import extract as run  # noqa: PLC0415
+    from fusion_pipeline.store import Cache  # noqa: PLC0415
+
+    folder = inputs.image_folder(settings)
+    if folder.ignored:
+        console.say(f"Passed over {len(folder.ignored):,} files that are not images.")
+    result = run(
+        folder,
+        inputs.chosen_backbones(settings, names),
+        Cache(settings.cache),
+        inputs.extraction_options(settings),
+        console.progress,
+    )
+    _tell(console, result)
+    console.document(_to_json(result))
+    if result.bad:
+        sys.exit(3)
+
+
+def _tell(console: Console, result: Extraction) -> None:
+    for item in (result.index, *result.backbones):
+        state = f"{item.computed:,} rows computed" if item.computed else "up to date"
+        console.say(f"{item.store.name:<20} {item.store.rows:>9,} rows  {state:<24} {item.store.path}")
+    console.say(
+        f"{result.opens:,} files opened, {result.images_per_second:,.1f} images/s; {result.verdict.text}"
+    )
+    for sample, reason in list(result.bad.items())[:_BAD_SHOWN]:
+        console.say(f"skipped {printable(sample)}: {reason.text}")
+    if len(result.bad) > _BAD_SHOWN:
+        console.say(f"and {len(result.bad) - _BAD_SHOWN} more skipped")
+
+
+def _to_json(result: Extraction) -> dict[str, Any]:
+    return {
+        "stores": [_store_to_json(item, result) for item in (result.index, *result.backbones)],
+        "opens": result.opens,
+        "seconds": result.seconds,
+        "images_per_second": result.images_per_second,
+        "limits": result.verdict.limits,
+        "verdict": result.verdict.text,
+    }
+
+
+def _store_to_json(item: StoreResult, result: Extraction) -> dict[str, Any]:
+    return {
+        "backbone": item.store.name,
+        "key": item.store.manifest.key,
+        "manifest": item.store.manifest_digest,
+        "content": item.store.manifest.content,
+        "path": str(item.store.path),
+        "rows": item.store.rows,
+        "computed": item.computed,
+        "reused": item.reused,
+        "bad": [{"sample": printable(sample), "reason": reason.text} for sample, reason in result.bad.items()],
+    }

@@ -1,0 +1,104 @@
+"""The options of all commands, each declared once, and the decorator that stacks them on a command."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fusion_pipeline.commands.console import Console
+from fusion_pipeline.config import Settings, load_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "data": click.option(
+        "--data", metavar="DIR", help="Folder of class folders with the images. [fusion.toml: data]"
+    ),
+    "dataset": click.option(
+        "--dataset", metavar="NAME", help="Name of the data set in the cache. [default: the folder's name]"
+    ),
+    "cache": click.option("--cache", metavar="DIR", help="Folder of the stores that a team shares. [default: cache]"),
+    "weights": click.option(
+        "--weights", metavar="PATH", help="A weights file, or a folder of BACKBONE.safetensors files."
+    ),
+    "device": click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N. [default: auto]"),
+    "dtype": click.option(
+        "--dtype", type=click.Choice(["float16", "float32"]), help="How features are stored. [default: float16]"
+    ),
+    "batch_size": click.option(
+        "--batch-size", type=click.IntRange(1), metavar="N", help="Images in a forward pass. [default: 32]"
+    ),
+    "workers": click.option(
+        "--workers", type=click.IntRange(0), metavar="N", help="Threads or processes; 0 is one per processor."
+    ),
+    "partition_rows": click.option(
+        "--partition-rows",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Images that are computed and written together: the most that a kill costs. [default: 256]",
+    ),
+    "on_bad": click.option(
+        "--on-bad",
+        type=click.Choice(["stop", "skip"]),
+        help="An image that cannot be decoded stops the run, or keeps its row as NaN. [default: stop]",
+    ),
+    "max_megapixels": click.option(
+        "--max-megapixels", type=float, metavar="X", help="Refuse images with more pixels, unread. [default: 64]"
+    ),
+    "follow_symlinks": click.option(
+        "--follow-symlinks", is_flag=True, default=None, help="Follow links in the images' folder."
+    ),
+    "folds": click.option(
+        "--folds", type=click.IntRange(2), metavar="N", help="Cross-validation folds. [default: 2, the paper's]"
+    ),
+    "seed": click.option("--seed", type=click.IntRange(0), metavar="N", help="Of every random choice. [default: 0]"),
+    "executor": click.option(
+        "--executor",
+        type=click.Choice(["processes", "threads", "loop"]),
+        help="What runs the tasks; the results are the same bytes. [default: processes]",
+    ),
+    "runs": click.option("--runs", metavar="DIR", help="Folder for the trained models. [default: runs]"),
+}
+
+_JSON = click.option("--json", "json_wanted", is_flag=True, help="Write one JSON document to stdout.")
+_DEBUG = click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+
+
+def uses(*names: str) -> Callable[[F], Callable[..., None]]:
+    """Stack the named options on a command, and hand its body the settings and a console instead.
+
+    Parameters
+    ----------
+    *names : str
+        Keys of `Settings` that the command lets the command line override.
+
+    Returns
+    -------
+    callable
+        A decorator; the body takes ``settings``, ``console`` and the command's own parameters.
+    """
+
+    def decorate(body: F) -> Callable[..., None]:
+        @functools.wraps(body)
+        def command(*, json_wanted: bool, debug: bool, **parameters: Any) -> None:
+            console = Console(json_wanted=json_wanted, debug=debug)
+            with console.failures():
+                given = {name: parameters.pop(name) for name in names}
+                body(settings=read_settings(given), console=console, **parameters)
+
+        stacked: Callable[..., None] = command
+        for option in (_DEBUG, _JSON, *(_OPTIONS[name] for name in reversed(names))):
+            stacked = option(stacked)
+        return stacked
+
+    return decorate
+
+
+def read_settings(given: dict[str, Any]) -> Settings:
+    """Return the settings of this process, with the options that were given."""
+    return load_settings(given, os.environ, Path.cwd())

@@ -1,0 +1,263 @@
+"""A backbone's record into a frozen network that gives features and probabilities."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fusion_pipeline.errors import UsageError, printable
+from fusion_pipeline.extract.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.weights import fit_tensors, load_tensors
+
+_HEAD_TOLERANCE = 1e-4
+_PROBE_IMAGES = 2
+
+
+@dataclass(frozen=True)
+class Head:
+    """The linear head of a network: ``softmax(weight @ features + bias)`` gives its probabilities.
+
+    Parameters
+    ----------
+    weight : Tensor
+        (n_classes, n_features), float32.
+    bias : Tensor
+        (n_classes,), float32.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+
+class Network:
+    """A frozen network, tapped at its classifier.
+
+    The features are what the classifier takes in, averaged over positions where it takes in a map; the probabilities
+    are the softmax of what the whole network gives.
+
+    Parameters
+    ----------
+    module : Module
+        The model; put into evaluation mode.
+    classifier : Module or None
+        Its last linear layer; None for a network without a head, whose output is the features.
+    input_size : int
+        Side of its square input in pixels.
+
+    Attributes
+    ----------
+    n_features : int
+        Length of the feature vector.
+    n_classes : int
+        Number of classes; 0 without a head.
+    head : Head or None
+        The head, where it is linear in the features.
+    """
+
+    def __init__(self, module: nn.Module, classifier: nn.Module | None, input_size: int) -> None:
+        self.module = module.eval().requires_grad_(requires_grad=False)
+        self._tapped: torch.Tensor | None = None
+        self._has_head = classifier is not None
+        if classifier is not None:
+            classifier.register_forward_pre_hook(self._keep)
+        probe = torch.rand((_PROBE_IMAGES, 3, input_size, input_size), generator=torch.Generator().manual_seed(0))
+        features, probabilities = self(probe * 2 - 1)
+        self.n_features = features.shape[1]
+        self.n_classes = 0 if probabilities is None else probabilities.shape[1]
+        self.head = _linear_head(classifier, features, probabilities)
+
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Run the network.
+
+        Parameters
+        ----------
+        images : Tensor
+            (n, 3, input_size, input_size), float32, normalised.
+
+        Returns
+        -------
+        features : Tensor
+            (n, n_features), float32.
+        probabilities : Tensor or None
+            (n, n_classes), float32; None without a head.
+        """
+        with torch.inference_mode():
+            output = self.module(images)
+            if not self._has_head:
+                return _pooled(output).float(), None
+            tapped, self._tapped = self._tapped, None
+            if tapped is None:
+                raise RuntimeError("the network did not pass through its classifier")
+            return _pooled(tapped).float(), output.float().softmax(dim=1)
+
+    def _keep(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._tapped = inputs[0]
+
+
+def find_preprocessing(backbone: Backbone) -> Preprocessing:
+    """Return a backbone's preprocessing: its model's own, with the record's overrides.
+
+    Raises
+    ------
+    UsageError
+        If the library does not know the model.
+    """
+    own = _timm_preprocessing(backbone) if backbone.library == "timm" else _torchvision_preprocessing(backbone)
+    fields = {**own, **backbone.preprocessing}
+    return Preprocessing(
+        input_size=int(fields["input_size"]),
+        crop_pct=float(fields["crop_pct"]),
+        crop_mode=str(fields.get("crop_mode", "center")),
+        interpolation=str(fields["interpolation"]),
+        mean=_triple(fields["mean"]),
+        std=_triple(fields["std"]),
+    )
+
+
+def build_network(backbone: Backbone, weights: Path, input_size: int) -> Network:
+    """Build a backbone's network and load its weights.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Its record.
+    weights : Path
+        The weights file.
+    input_size : int
+        Side of its input in pixels.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    UsageError
+        If the library refuses the model or its arguments, or the model cannot be tapped.
+    RefusedError
+        If the weights do not fit.
+    """
+    tensors = load_tensors(weights)
+    module = _construct(backbone)
+    fit_tensors(module, tensors, backbone, weights)
+    return Network(module, _find_classifier(module, backbone), input_size)
+
+
+def _construct(backbone: Backbone) -> nn.Module:
+    arguments = dict(backbone.arguments)
+    try:
+        if backbone.library == "timm":
+            import timm  # noqa: PLC0415 - takes seconds, and torchvision backbones do without
+
+            return _as_module(timm.create_model(backbone.architecture, pretrained=False, **arguments))
+        from torchvision.models import get_model, get_model_builder  # noqa: PLC0415 - as above
+
+        if "init_weights" in inspect.signature(get_model_builder(backbone.model_name)).parameters:
+            arguments.setdefault("init_weights", False)
+        return _as_module(get_model(backbone.model_name, weights=None, **arguments))
+    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0][:120]
+        raise UsageError(
+            f"Backbone '{printable(backbone.name)}': {backbone.library} cannot build "
+            f"'{printable(backbone.model_name)}' ({printable(reason)}). Check model and arguments."
+        ) from None
+
+
+def _as_module(model: Any) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{type(model).__name__} is not a network")
+    return model
+
+
+def _find_classifier(module: nn.Module, backbone: Backbone) -> nn.Module | None:
+    if backbone.library == "timm":
+        classifier = module.get_classifier()  # type: ignore[operator]
+    else:
+        linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+        classifier = linear[-1] if linear else None
+    if classifier is None or isinstance(classifier, nn.Identity):
+        return None
+    if not isinstance(classifier, nn.Linear | nn.Conv2d):
+        raise UsageError(
+            f"Backbone '{printable(backbone.name)}': {backbone.model} has no single classifier layer to take features "
+            "from. Choose a variant with one head, or pass arguments = { num_classes = 0 } to use its pooled output."
+        )
+    return classifier
+
+
+def _linear_head(
+    classifier: nn.Module | None, features: torch.Tensor, probabilities: torch.Tensor | None
+) -> Head | None:
+    """Return the classifier as a matrix if it explains the probabilities; SqueezeNet's, for one, does not."""
+    if probabilities is None or not isinstance(classifier, nn.Linear | nn.Conv2d):
+        return None
+    weight = classifier.weight.detach().flatten(1).float()
+    bias = torch.zeros(len(weight)) if classifier.bias is None else classifier.bias.detach().float()
+    if weight.shape != (probabilities.shape[1], features.shape[1]):
+        return None
+    explained = (features @ weight.T + bias).softmax(dim=1)
+    return Head(weight, bias) if torch.allclose(explained, probabilities, atol=_HEAD_TOLERANCE) else None
+
+
+def _pooled(values: torch.Tensor) -> torch.Tensor:
+    """Average over positions: (n, channels, y, x) and (n, tokens, channels) become (n, channels)."""
+    if values.ndim == 4:
+        return values.mean(dim=(2, 3))
+    return values.mean(dim=1) if values.ndim == 3 else values
+
+
+def _timm_preprocessing(backbone: Backbone) -> dict[str, Any]:
+    from timm.models import get_pretrained_cfg, is_model  # noqa: PLC0415 - takes seconds
+
+    published = get_pretrained_cfg(backbone.model_name, allow_unregistered=True)
+    if published is None or not is_model(backbone.architecture):
+        raise UsageError(
+            f"Backbone '{printable(backbone.name)}': timm has no model '{printable(backbone.model_name)}'."
+            f"{_nearest_timm(backbone.architecture)}"
+        )
+    size = published.input_size[-1]
+    return {
+        "input_size": size,
+        "crop_pct": published.crop_pct,
+        "crop_mode": published.crop_mode,
+        "interpolation": published.interpolation,
+        "mean": published.mean,
+        "std": published.std,
+    }
+
+
+def _torchvision_preprocessing(backbone: Backbone) -> dict[str, Any]:
+    from torchvision.models import get_model_weights  # noqa: PLC0415 - takes seconds
+
+    try:
+        preset = get_model_weights(backbone.model_name).DEFAULT.transforms()
+    except ValueError:
+        raise UsageError(
+            f"Backbone '{printable(backbone.name)}': torchvision has no model '{printable(backbone.model_name)}'."
+        ) from None
+    return {
+        "input_size": preset.crop_size[0],
+        "crop_pct": preset.crop_size[0] / preset.resize_size[0],
+        "interpolation": preset.interpolation.value,
+        "mean": preset.mean,
+        "std": preset.std,
+    }
+
+
+def _nearest_timm(name: str) -> str:
+    import difflib  # noqa: PLC0415 - only this error needs it
+
+    from timm import list_models  # noqa: PLC0415
+
+    nearest = difflib.get_close_matches(name, list_models(), n=1)
+    return f" Did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

@@ -1,0 +1,343 @@
+"""A folder of images into published stores, in one pass over the images."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from fusion_pipeline import __version__
+from fusion_pipeline.errors import StaleError, UnusableDataError, UsageError, printable
+from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.engine import describe_device, find_device
+from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, compute_partition
+from fusion_pipeline.extract.targets import BackboneTarget, IndexTarget, Target
+from fusion_pipeline.extract.verdict import Verdict, judge
+from fusion_pipeline.images.decode import DecodeBudget, Reason
+from fusion_pipeline.images.index import ImageFolder, dataset_digest
+from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.layout import PARTITION_ROWS
+from fusion_pipeline.store.writer import recover
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+"""Given a description and a number of images, a context that yields a function to call with images done."""
+
+_BAD_SHOWN = 20
+_VERSIONS = ("torch", "torchvision", "timm", "Pillow", "numpy", "zarr")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How stage one runs; nothing here changes what a store is, but for `dtype`.
+
+    Parameters
+    ----------
+    dtype : {"float16", "float32"}
+        How features and probabilities are stored.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    batch_size : int
+        Images in a forward pass.
+    workers : int
+        Decoding threads; 0 for one per processor.
+    partition_rows : int
+        Rows that are computed and written together: what a kill may cost.
+    on_bad : {"stop", "skip"}
+        Whether a file that cannot be decoded stops the run, or keeps its row as NaN.
+    budget : DecodeBudget
+        What an image may cost.
+    """
+
+    dtype: str = "float16"
+    device: str = "auto"
+    batch_size: int = 32
+    workers: int = 0
+    partition_rows: int = PARTITION_ROWS
+    on_bad: str = "stop"
+    budget: DecodeBudget = field(default_factory=DecodeBudget)
+
+    def __post_init__(self) -> None:
+        for name, values in (("dtype", ("float16", "float32")), ("on_bad", ("stop", "skip"))):
+            if getattr(self, name) not in values:
+                raise UsageError(f"'{printable(getattr(self, name))}' is not a {name}. Use {' or '.join(values)}.")
+        for name, least in (("batch_size", 1), ("partition_rows", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} {getattr(self, name)} is too small: it must be at least {least}.")
+
+    @property
+    def threads(self) -> int:
+        """Number of decoding threads."""
+        return self.workers or os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class StoreResult:
+    """What an extraction did for one store.
+
+    Parameters
+    ----------
+    store : Store
+        The published store.
+    computed : int
+        Rows that this run computed.
+    reused : int
+        Rows that were there before.
+    """
+
+    store: Store
+    computed: int
+    reused: int
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What `extract` did.
+
+    Parameters
+    ----------
+    index : StoreResult
+        The data set's index.
+    backbones : tuple of StoreResult
+        One for each backbone, in the order asked for.
+    bad : mapping of str to Reason
+        The samples that could not be decoded.
+    opens : int
+        Image files opened.
+    seconds : float
+        Duration.
+    verdict : Verdict
+        What held the run back.
+    """
+
+    index: StoreResult
+    backbones: tuple[StoreResult, ...]
+    bad: Mapping[str, Reason]
+    opens: int
+    seconds: float
+    verdict: Verdict
+
+    @property
+    def images_per_second(self) -> float:
+        """Images of the data set per second of the whole run."""
+        return self.index.store.rows / self.seconds
+
+
+def extract(
+    folder: ImageFolder,
+    backbones: Sequence[Backbone],
+    cache: Cache,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Run backbones over a folder of images and publish what they give, or find it published.
+
+    Every image file is opened once, whatever the number of backbones; a second time only if its data set changed.
+    A stopped run is resumed by the same call.
+
+    Parameters
+    ----------
+    folder : ImageFolder
+        The images, in their row order.
+    backbones : sequence of Backbone
+        Which networks to run.
+    cache : Cache
+        Where the stores go.
+    options : Options, optional
+        How to run.
+    progress : callable, optional
+        Shows how far the run is.
+
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    UnusableDataError
+        If images cannot be decoded and ``on_bad`` is ``"stop"``, or features are not finite.
+    StaleError
+        If an image changes while the run reads it.
+    StorageError
+        If the cache cannot be written; finished partitions stay and the same call resumes.
+    """
+    started = time.perf_counter()
+    recover(cache.backend, folder.name)
+    run = _Run(folder, backbones, cache, options or Options(), progress or _silent)
+    try:
+        index, *stores = run.publish_all()
+    finally:
+        run.close()
+    bad = {index.store.sample_ids[row]: Reason(int(code)) for row, code in enumerate(index.store.status) if code}
+    seconds = time.perf_counter() - started
+    return Extraction(index, tuple(stores), bad, run.meter.opens, seconds, judge(run.meter, run.options.threads))
+
+
+class _Run:
+    """One extraction: the targets, the passes over the images, and the publication."""
+
+    def __init__(
+        self, folder: ImageFolder, backbones: Sequence[Backbone], cache: Cache, options: Options, progress: Progress
+    ) -> None:
+        self.options = options
+        self.meter = Meter()
+        self._folder = folder
+        self._cache = cache
+        self._progress = progress
+        self._device = find_device(options.device)
+        self._targets: list[Target] = [
+            IndexTarget(folder),
+            *(BackboneTarget(backbone, options.dtype, self._device) for backbone in backbones),
+        ]
+        self._paths = [folder.absolute(row) for row in range(len(folder))]
+        self._sha256: list[str] = []
+
+    def publish_all(self) -> list[StoreResult]:
+        """Read all images once, compute what no store has, and publish it; the index comes first."""
+        self._find_published()
+        waiting = [target for target in self._targets if target.published is None]
+        self._begin(waiting)
+        self._first_pass(waiting)
+        digest = dataset_digest(self._folder.paths, self._sha256, self._folder.labels, self._folder.class_names)
+        changed = [target for target in self._targets if not target.find(self._cache, self._folder.name, digest)]
+        late = [target for target in changed if not target.begun]
+        self._begin(late)
+        if late:
+            self._later_pass(late)
+        return [self._publish(target, digest) for target in self._targets]
+
+    def close(self) -> None:
+        """Leave unfinished attempts to a later run."""
+        for target in self._targets:
+            target.close()
+
+    def _find_published(self) -> None:
+        """Expect the images to be those of a published index with the same files, and its stores to be good."""
+        expected = self._expected_index()
+        if expected is not None:
+            for target in self._targets:
+                target.find(self._cache, self._folder.name, expected.manifest.dataset)
+
+    def _expected_index(self) -> Store | None:
+        if self._folder.name not in self._cache:
+            return None
+        for index in self._cache[self._folder.name].indexes():
+            same = (index.sample_paths, index.class_names) == (self._folder.paths, self._folder.class_names)
+            if same and index.labels.tolist() == list(self._folder.labels):
+                return index
+        return None
+
+    def _begin(self, targets: Sequence[Target]) -> None:
+        for target in targets:
+            target.begin(self._cache, self._folder, self.options.partition_rows)
+
+    def _partitions(self) -> Iterator[tuple[int, slice]]:
+        rows = self.options.partition_rows
+        for number, start in enumerate(range(0, len(self._folder), rows)):
+            yield number, slice(start, min(start + rows, len(self._folder)))
+
+    def _first_pass(self, targets: Sequence[Target]) -> None:
+        """Hash every image and compute the partitions that no attempt holds yet."""
+        names = ", ".join(target.name for target in targets if isinstance(target, BackboneTarget)) or "checking"
+        bad: dict[int, Reason] = {}
+        with self._loader(names) as loader:
+            for number, rows in self._partitions():
+                pending = [target for target in targets if not target.has(number)]
+                result = self._compute(loader, rows, [] if bad else pending, check=bool(pending))
+                resumed = [target for target in targets if target not in pending]
+                if self.options.on_bad == "stop":
+                    bad.update(result.bad)
+                    bad.update(row for target in resumed for row in target.bad_rows(number).items())
+                self._sha256 += result.sha256
+                if not bad:
+                    self._write(number, rows, pending, result)
+                    self._redo_changed(loader, number, rows, resumed)
+        self._refuse(bad)
+
+    def _redo_changed(self, loader: ImageLoader, number: int, rows: slice, resumed: Sequence[Target]) -> None:
+        """Compute again the partitions of an earlier run whose images are others by now."""
+        changed = [target for target in resumed if not target.matches(number, self._sha256[rows])]
+        if changed:
+            result = self._compute(loader, rows, changed, check=True)
+            self._check_unchanged(rows, result)
+            self._refuse(result.bad if self.options.on_bad == "stop" else {})
+            self._write(number, rows, changed, result)
+
+    def _later_pass(self, targets: Sequence[Target]) -> None:
+        """Compute the stores that were expected to be there, and are not: the images changed since."""
+        with self._loader(", ".join(target.name for target in targets)) as loader:
+            for number, rows in self._partitions():
+                pending = [target for target in targets if not target.matches(number, self._sha256[rows])]
+                if pending:
+                    result = self._compute(loader, rows, pending, check=True)
+                    self._check_unchanged(rows, result)
+                    self._refuse(result.bad if self.options.on_bad == "stop" else {})
+                    self._write(number, rows, pending, result)
+
+    def _compute(self, loader: ImageLoader, rows: slice, targets: Sequence[Target], *, check: bool) -> PartitionRows:
+        return compute_partition(
+            loader,
+            self._paths[rows],
+            rows.start,
+            [target.producer for target in targets],
+            [target.dtypes for target in targets],
+            stop_on_bad=check and self.options.on_bad == "stop",
+        )
+
+    def _write(self, number: int, rows: slice, targets: Sequence[Target], result: PartitionRows) -> None:
+        started = time.perf_counter()
+        for target, arrays in zip(targets, result.arrays, strict=True):
+            target.write(number, arrays, result)
+        self.meter.book("write", started, rows.stop - rows.start)
+
+    def _check_unchanged(self, rows: slice, result: PartitionRows) -> None:
+        for row, before, now in zip(range(rows.start, rows.stop), self._sha256[rows], result.sha256, strict=True):
+            if before != now:
+                raise StaleError(
+                    f"Image '{printable(self._folder.paths[row])}' changed while it was read. "
+                    "Run the same command again once nobody writes to the folder."
+                )
+
+    def _refuse(self, bad: Mapping[int, Reason]) -> None:
+        if not bad:
+            return
+        lines = [f"  {printable(self._folder.paths[row])}: {reason.text}" for row, reason in sorted(bad.items())]
+        more = [f"  and {len(lines) - _BAD_SHOWN} more"] if len(lines) > _BAD_SHOWN else []
+        raise UnusableDataError(
+            f"{len(lines)} of {len(self._folder):,} images cannot be used. Mend or remove them, or run again with "
+            "--on-bad skip to keep their rows as NaN:\n" + "\n".join([*lines[:_BAD_SHOWN], *more])
+        )
+
+    def _publish(self, target: Target, digest: str) -> StoreResult:
+        if target.published is None:
+            target.publish(digest, self._sha256, self._made())
+        else:
+            target.discard()
+        store = target.open(self._cache, self._folder.name, digest)
+        return StoreResult(store, computed=target.computed, reused=len(self._folder) - target.computed)
+
+    def _made(self) -> dict[str, Any]:
+        versions = {name: version(name) for name in _VERSIONS}
+        versions |= {"fusion-pipeline": __version__, "python": platform.python_version()}
+        return {"versions": versions, **describe_device(self._device)}
+
+    @contextmanager
+    def _loader(self, description: str) -> Iterator[ImageLoader]:
+        with self._progress(description, len(self._folder)) as done:
+            loader = ImageLoader(
+                workers=self.options.threads,
+                batch_size=self.options.batch_size,
+                budget=self.options.budget,
+                progress=done,
+                meter=self.meter,
+            )
+            with loader:
+                yield loader
+
+
+def _silent(_description: str, _images: int) -> AbstractContextManager[Callable[[int], object]]:
+    return nullcontext(lambda _images_done: None)

