@@ -1,0 +1,13 @@
+"""Turns a folder of images into rows in a stable order and each file into upright RGB pixels.
+
+=================  ==============================================================================
+``index``          a folder of class folders -> a listing (row order, sample ids, labels, digests)
+``walk``           a tree of folders -> the image names below it
+``decode``         a file's bytes -> upright RGB pixels, or the reason why there are none
+``colour``         an image in any colour mode -> upright RGB, by a documented table
+``thumbnails``     an RGB image -> the small squares that gates and reports look at
+``quiet``          Pillow's warnings -> silence, whichever threads decode
+=================  ==============================================================================
+
+Nothing here loads torch, and nothing here opens a file twice.
+"""
