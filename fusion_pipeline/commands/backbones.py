@@ -20,7 +20,7 @@ def backbones(settings: Settings, console: Console) -> None:
     Example:
       fusion backbones
     """
-    from fusion_pipeline.extract.backbones import KNOWN, find_backbone  # noqa: PLC0415
+    from fusion_pipeline.extract.backbones import KNOWN, find_backbone
 
     names = sorted({*KNOWN, *settings.backbone})
     records = [find_backbone(name, settings.backbone) for name in names]

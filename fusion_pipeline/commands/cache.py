@@ -30,7 +30,7 @@ def list_stores(settings: Settings, console: Console) -> None:
     Example:
       fusion cache ls --cache /mnt/team/features
     """
-    from fusion_pipeline.store import Cache  # noqa: PLC0415
+    from fusion_pipeline.store import Cache
 
     home = Cache(settings.cache)
     stores = [store for name in home for store in home[name].stores()]
@@ -72,8 +72,8 @@ def verify(settings: Settings, console: Console) -> None:
     Example:
       fusion cache verify --json
     """
-    from fusion_pipeline.store import Cache  # noqa: PLC0415
-    from fusion_pipeline.store.verify import verify as find_damage  # noqa: PLC0415
+    from fusion_pipeline.store import Cache
+    from fusion_pipeline.store.verify import verify as find_damage
 
     home = Cache(settings.cache)
     reports = {store: list(find_damage(store)) for name in home for store in home[name].stores()}

@@ -43,12 +43,28 @@ class Console:
             click.echo(json.dumps(content, indent=2, allow_nan=False))
 
     @contextmanager
-    def progress(self, description: str, total: int, unit: str = "image") -> Iterator[Callable[[int], object]]:
-        """Show a bar with the rate and the time left on stderr, where that is a terminal."""
-        from tqdm import tqdm  # noqa: PLC0415 - `fusion --help` does without
+    def progress(self, description: str, total: int) -> Iterator[Callable[[int], object]]:
+        """Show a bar for images on stderr, where that is a terminal: rate and time left.
 
-        with tqdm(total=total, desc=description, unit=unit, disable=None, file=sys.stderr, smoothing=0.1) as bar:
+        Yields a function to call with the number of images done since the last call.
+        """
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc=description, unit="image", disable=None, smoothing=0.1) as bar:
             yield bar.update
+
+    @contextmanager
+    def tasks(self) -> Iterator[Callable[[int, int], None]]:
+        """Show a bar for tasks; yields a function to call with the numbers of finished and of all tasks."""
+        from tqdm import tqdm
+
+        with tqdm(desc="training", unit="task", disable=None) as bar:
+
+            def show(finished: int, total: int) -> None:
+                bar.total = total
+                bar.update(finished - bar.n)
+
+            yield show
 
     @contextmanager
     def failures(self) -> Iterator[None]:
@@ -64,7 +80,7 @@ class Console:
             self._fail(f"Terminated. {_RESUME}", 143, "Terminated")
         except BrokenPipeError:
             sys.exit(141)  # the reader of a pipe went away: nobody is left to tell
-        except Exception as error:  # noqa: BLE001 - the last line of defence against tracebacks
+        except Exception as error:
             reason = printable(str(error).split("\n")[0][:200])
             message = f"Unexpected {type(error).__name__}: {reason}. This is a fault of fusion; --debug shows where."
             self._fail(message, 1, type(error).__name__)

@@ -53,8 +53,8 @@ def extract(names: tuple[str, ...], settings: Settings, console: Console) -> Non
     Example:
       fusion extract --data flowers17 --backbone xception,resnet50
     """
-    from fusion_pipeline.extract.run import extract as run  # noqa: PLC0415
-    from fusion_pipeline.store import Cache  # noqa: PLC0415
+    from fusion_pipeline.extract.run import extract as run
+    from fusion_pipeline.store import Cache
 
     folder = inputs.image_folder(settings)
     if folder.ignored:
@@ -76,9 +76,7 @@ def _tell(console: Console, result: Extraction) -> None:
     for item in (result.index, *result.backbones):
         state = f"{item.computed:,} rows computed" if item.computed else "up to date"
         console.say(f"{item.store.name:<20} {item.store.rows:>9,} rows  {state:<24} {item.store.path}")
-    console.say(
-        f"{result.opens:,} files opened, {result.images_per_second:,.1f} images/s; {result.verdict.text}"
-    )
+    console.say(f"{result.opens:,} files opened, {result.images_per_second:,.1f} images/s; {result.verdict.text}")
     for sample, reason in list(result.bad.items())[:_BAD_SHOWN]:
         console.say(f"skipped {printable(sample)}: {reason.text}")
     if len(result.bad) > _BAD_SHOWN:

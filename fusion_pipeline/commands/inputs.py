@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from fusion_pipeline.extract.backbones import Backbone
     from fusion_pipeline.extract.run import Options
     from fusion_pipeline.images.index import ImageFolder
+    from fusion_pipeline.train.run import Training
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def image_folder(settings: Settings) -> ImageFolder:
     """Return the images that the settings name."""
-    from fusion_pipeline.images.index import list_image_folder  # noqa: PLC0415
+    from fusion_pipeline.images.index import list_image_folder
 
     if settings.data is None:
         raise UsageError(
@@ -30,18 +31,18 @@ def image_folder(settings: Settings) -> ImageFolder:
     return list_image_folder(settings.data, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
 
 
-def dataset_name(settings: Settings) -> str | None:
+def chosen_dataset(settings: Settings) -> str | None:
     """Return the name of the data set in the cache, or None if the settings leave it open."""
-    from fusion_pipeline.store.identity import slug  # noqa: PLC0415
+    from fusion_pipeline.images.index import dataset_name
 
     if settings.dataset is not None:
-        return slug(settings.dataset)
-    return None if settings.data is None else slug(Path(settings.data).expanduser().absolute().name)
+        return dataset_name(settings.dataset)
+    return None if settings.data is None else dataset_name(Path(settings.data).expanduser().absolute().name)
 
 
 def chosen_backbones(settings: Settings, names: Sequence[str]) -> tuple[Backbone, ...]:
     """Return the records of the backbones that were asked for: those named, or the configuration's."""
-    from fusion_pipeline.extract.backbones import expand_names, find_backbone  # noqa: PLC0415
+    from fusion_pipeline.extract.backbones import expand_names, find_backbone
 
     expanded = expand_names(names or settings.backbones, settings.backbones)
     if not expanded:
@@ -55,8 +56,8 @@ def chosen_backbones(settings: Settings, names: Sequence[str]) -> tuple[Backbone
 
 def extraction_options(settings: Settings) -> Options:
     """Return how stage one runs."""
-    from fusion_pipeline.extract.run import Options  # noqa: PLC0415
-    from fusion_pipeline.images.decode import DecodeBudget  # noqa: PLC0415
+    from fusion_pipeline.extract.run import Options
+    from fusion_pipeline.images.decode import DecodeBudget
 
     return Options(
         dtype=settings.dtype,
@@ -66,6 +67,38 @@ def extraction_options(settings: Settings) -> Options:
         partition_rows=settings.partition_rows,
         on_bad=settings.on_bad,
         budget=DecodeBudget(max_pixels=int(settings.max_megapixels * 1e6)),
+    )
+
+
+def configured_backbone(settings: Settings, name: str) -> Backbone | None:
+    """Return the record of a backbone that a model names, or None if nothing at hand knows it."""
+    from fusion_pipeline.extract.backbones import find_backbone
+
+    try:
+        return _with_weights(find_backbone(name, settings.backbone), settings.weights, alone=True)
+    except UsageError:
+        return None
+
+
+def run_training(
+    settings: Settings, names: Sequence[str], index: str | None, progress: Callable[[int, int], None]
+) -> Training:
+    """Train what the settings ask for."""
+    from fusion_pipeline.executors import make_executor
+    from fusion_pipeline.extract.backbones import expand_names
+    from fusion_pipeline.store import Cache
+    from fusion_pipeline.train.folds import Split
+    from fusion_pipeline.train.run import choose_stores, train
+
+    backbones = expand_names(names or settings.backbones, settings.backbones)
+    return train(
+        choose_stores(Cache(settings.cache), chosen_dataset(settings), backbones, index),
+        gate=settings.gate,
+        split=Split(settings.folds, settings.seed),
+        executor=make_executor(settings.executor, settings.workers or None),
+        runs=settings.runs,
+        seed=settings.seed,
+        progress=progress,
     )
 
 

@@ -16,9 +16,7 @@ from fusion_pipeline.config import Settings, load_settings
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "data": click.option(
-        "--data", metavar="DIR", help="Folder of class folders with the images. [fusion.toml: data]"
-    ),
+    "data": click.option("--data", metavar="DIR", help="Folder of class folders with the images. [fusion.toml: data]"),
     "dataset": click.option(
         "--dataset", metavar="NAME", help="Name of the data set in the cache. [default: the folder's name]"
     ),
@@ -52,6 +50,9 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     ),
     "follow_symlinks": click.option(
         "--follow-symlinks", is_flag=True, default=None, help="Follow links in the images' folder."
+    ),
+    "gate": click.option(
+        "--gate", metavar="NAME", help="average, constant, stacking, embedding, cnn32 or cnn64. [default: embedding]"
     ),
     "folds": click.option(
         "--folds", type=click.IntRange(2), metavar="N", help="Cross-validation folds. [default: 2, the paper's]"

@@ -12,7 +12,7 @@ from fusion_pipeline.extract.backbones import Backbone, Preprocessing
 from fusion_pipeline.extract.engine import Engine
 from fusion_pipeline.extract.network import Network
 from fusion_pipeline.images.decode import decoder_identity
-from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES, thumbnail, thumbnail_identity
+from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES, thumbnail_identity, thumbnails
 from fusion_pipeline.store import layout
 from fusion_pipeline.store.identity import Recipe
 from fusion_pipeline.store.layout import ArraySpec
@@ -54,7 +54,7 @@ class ThumbnailProducer:
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Return the image's thumbnails, (size, size, 3) uint8 each."""
-        return tuple(thumbnail(image, size) for size in THUMBNAIL_SIZES)
+        return tuple(thumbnails(image).values())
 
     def compute(self, batch: Prepared) -> Mapping[str, np.ndarray]:
         """Return the thumbnails by array name."""

@@ -69,6 +69,10 @@ class Target(ABC):
         """Return the attributes of the store's group."""
         return {}
 
+    def source(self) -> Mapping[str, Any]:
+        """Return where what the store was made with came from: told, not part of its identity."""
+        return {}
+
     @cached_property
     def dtypes(self) -> Mapping[str, str]:
         """The dtype of each array that the producer makes; known once the attempt has begun."""
@@ -112,7 +116,10 @@ class Target(ABC):
     def publish(self, dataset_digest: str, sha256: Sequence[str], made: Mapping[str, Any]) -> None:
         """Publish the complete attempt, unless somebody published the same store first."""
         self._made_attempt.publish(
-            kind=self.kind, dataset_digest=dataset_digest, arrays=self.whole_arrays(sha256), made=made
+            kind=self.kind,
+            dataset_digest=dataset_digest,
+            arrays=self.whole_arrays(sha256),
+            made={**made, "source": self.source()},
         )
         self._attempt = None
 
@@ -223,6 +230,13 @@ class BackboneTarget(Target):
     def whole_arrays(self, sha256: Sequence[str]) -> Mapping[str, np.ndarray]:  # noqa: ARG002 - an index needs it
         """Return the network's head."""
         return producers.head_arrays(self._network)
+
+    def source(self) -> Mapping[str, Any]:
+        """Return the model and where its weights were."""
+        backbone = self._backbone
+        packaged = backbone.weights is None or backbone.weights.startswith("package:")
+        weights = backbone.weights if packaged else str(self._weights.absolute())
+        return {"model": backbone.model, "weights": weights, "in_order": backbone.in_order}
 
     @cached_property
     def _preprocessing(self) -> Preprocessing:

@@ -131,7 +131,7 @@ def list_image_folder(
     label_of = {class_name: label for label, class_name in enumerate(sorted(walk.classes))}
     return ImageFolder(
         root=root,
-        name=_slug(root.name if name is None else name),
+        name=dataset_name(root.name if name is None else name),
         paths=paths,
         labels=tuple(label_of[_class_of(path)] for path in paths),
         class_names=tuple(os.fsdecode(class_name) for class_name in label_of),
@@ -210,7 +210,19 @@ def _class_of(path: bytes) -> bytes:
     return path.partition(b"/")[0]
 
 
-def _slug(name: str) -> str:
+def dataset_name(name: str) -> str:
+    """Return `name` as a data set is called in a cache: one safe folder name.
+
+    Raises
+    ------
+    UsageError
+        If nothing of it is left.
+
+    Examples
+    --------
+    >>> dataset_name("my flowers")
+    'my-flowers'
+    """
     slug = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip(".-")
     if not slug:
         raise UsageError(f"'{printable(name)}' leaves no name for the data set. Give one of letters and digits.")

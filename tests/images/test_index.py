@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion_pipeline.errors import FormatError, IncompleteError, UnusableDataError, UsageError
-from fusion_pipeline.images.index import ImageFolder, dataset_digest, list_image_folder, listing_digest
+from fusion_pipeline.images.index import ImageFolder, dataset_digest, list_image_folder
 from tests.images.trees import plant
 
 ROWS = st.lists(
@@ -192,17 +192,3 @@ def test_dataset_digest_is_unambiguous(
 def test_dataset_digest_refuses_a_wrong_length(sha256: list[bytes | str]) -> None:
     with pytest.raises(ValueError, match=r"32 bytes|argument"):
         dataset_digest([b"a/1"], sha256, [0], ["a"])
-
-
-def test_listing_digest_sees_paths_and_classes_only() -> None:
-    def folder(path: bytes, class_name: str, label: int) -> ImageFolder:
-        return ImageFolder(Path("/x"), "x", (b"a/1", path), (0, label), ("a", class_name), ())
-
-    digests = [
-        listing_digest(folder(b"b/2", "b", 1)),
-        listing_digest(folder(b"b/3", "b", 1)),
-        listing_digest(folder(b"b/2", "c", 1)),
-        listing_digest(folder(b"b/2", "b", 0)),
-        dataset_digest([b"a/1", b"b/2"], ["", ""], [0, 1], ["a", "b"]),
-    ]
-    assert len(set(digests)) == len(digests)

@@ -1,0 +1,44 @@
+"""`fusion predict`: label, probabilities and gate weights of new images."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from fusion_pipeline.commands import inputs
+from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.options import uses
+from fusion_pipeline.config import Settings
+from fusion_pipeline.errors import printable
+
+
+@click.command()
+@click.argument("model", type=click.Path())
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@uses("weights", "device", "batch_size", "workers", "on_bad", "max_megapixels")
+def predict(model: str, images: tuple[str, ...], settings: Settings, console: Console) -> None:
+    """Say what is on photographs, and which backbone the gate trusted.
+
+    MODEL is the folder that 'fusion train' printed. The weights of its backbones are looked for where fusion.toml or
+    --weights says, then where they were at extraction; they must be the very same files.
+
+    \b
+    Example:
+      fusion predict runs/flowers17-embedding-1a2b3c4d/model rose.jpg tulip.jpg
+    """
+    from fusion_pipeline.predict import Predictor
+
+    predictor = Predictor(
+        model, lambda name: inputs.configured_backbone(settings, name), inputs.extraction_options(settings)
+    )
+    predictions, bad = predictor.predict(images, console.progress)
+    for item in predictions:
+        trust = ", ".join(f"{name} {weight:.2f}" for name, weight in item.gate.items())
+        console.say(f"{printable(item.path)}: {printable(item.label)} ({item.probability:.1%}); gate: {trust}")
+    for name, reason in bad.items():
+        console.say(f"skipped {printable(name)}: {reason.text}")
+    console.document([asdict(item) for item in predictions])
+    if bad:
+        sys.exit(3)

@@ -1,0 +1,251 @@
+"""A model folder and photographs into labels, probabilities and gate weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError, printable
+from fusion_pipeline.extract.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.engine import EagerEngine, find_device
+from fusion_pipeline.extract.network import build_network
+from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, compute_partition
+from fusion_pipeline.extract.producers import BackboneProducer, Producer, ThumbnailProducer
+from fusion_pipeline.extract.run import Options, Progress
+from fusion_pipeline.extract.weights import file_sha256, locate_weights
+from fusion_pipeline.images.decode import Reason
+from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
+from fusion_pipeline.store import layout
+from fusion_pipeline.train.classifier import FusionClassifier
+from fusion_pipeline.train.model import load_model
+from fusion_pipeline.train.run import MODEL_FOLDER
+
+_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one photograph.
+
+    Parameters
+    ----------
+    path : str
+        The photograph.
+    label : str
+        Its most probable class.
+    probability : float
+        Of that class.
+    probabilities : mapping of str to float
+        Of every class.
+    gate : mapping of str to float
+        How much each backbone was trusted; sums to 1.
+    """
+
+    path: str
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]
+    gate: Mapping[str, float]
+
+
+class Predictor:
+    """A loaded model with its networks, ready for photographs.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model folder, or a run folder with one in it.
+    find_backbone : callable, optional
+        Given a backbone's name, its record in the configuration at hand, or None if it has none. The place that the
+        model remembers is tried after it.
+    options : Options, optional
+        Device, batch size and so on.
+
+    Raises
+    ------
+    IncompleteError
+        If the model or the weights of a backbone are not there.
+    RefusedError
+        If the only weights found are not those that the model was trained with.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        find_backbone: Callable[[str], Backbone | None] = lambda _name: None,
+        options: Options | None = None,
+    ) -> None:
+        self._options = options or Options()
+        folder = Path(model)
+        inner = folder / MODEL_FOLDER
+        self.classifier, description = load_model(inner if inner.is_dir() else folder)
+        self._dtypes: dict[str, str] = {}
+        self._producers: dict[str, Producer] = {}
+        device = find_device(self._options.device)
+        for name in self.classifier.backbones_:
+            made = _made_with(description, name)
+            identity = made["identity"]
+            backbone, weights = _find_weights(name, identity, made.get("source", {}), find_backbone(name))
+            preprocessing = _preprocessing(identity["preprocessing"])
+            network = build_network(backbone, weights, preprocessing.input_size)
+            self._producers[name] = BackboneProducer(name, preprocessing, EagerEngine(network, preprocessing, device))
+            self._dtypes[name] = str(identity["dtype"])
+
+    def predict(
+        self, images: Sequence[str | Path], progress: Progress | None = None
+    ) -> tuple[list[Prediction], dict[str, Reason]]:
+        """Predict the classes of photographs.
+
+        Parameters
+        ----------
+        images : sequence of str or Path
+            Image files.
+        progress : callable, optional
+            Shows how far it is.
+
+        Returns
+        -------
+        predictions : list of Prediction
+            In the order of `images`, without those that could not be decoded.
+        bad : dict of str to Reason
+            Those, if ``on_bad`` is ``"skip"``.
+
+        Raises
+        ------
+        UnusableDataError
+            If a photograph cannot be decoded and ``on_bad`` is ``"stop"``.
+        """
+        names = [os.fspath(path) for path in images]
+        predictions: list[Prediction] = []
+        bad: dict[str, Reason] = {}
+        for part, rows in self._features(names, progress or _silent):
+            bad.update({part[row]: reason for row, reason in rows.bad.items()})
+            self._refuse(bad)
+            good = np.array([row for row in range(len(part)) if row not in rows.bad], dtype=np.int64)
+            if len(good):
+                predictions += _predict(self.classifier, [part[row] for row in good], *self._inputs(rows, good))
+        return predictions, bad
+
+    def _features(self, names: Sequence[str], progress: Progress) -> Iterator[tuple[Sequence[str], PartitionRows]]:
+        """Yield the photographs in parts of bounded memory, with what every producer makes of them."""
+        producers = list(self._producers.values())
+        dtypes = [{layout.FEATURES: dtype, layout.PROBABILITIES: dtype} for dtype in self._dtypes.values()]
+        if self._thumbnail_size:
+            producers.append(ThumbnailProducer())
+            dtypes.append({layout.THUMBNAILS.format(size=size): "uint8" for size in THUMBNAIL_SIZES})
+        with progress("predicting", len(names)) as done, self._loader(done) as loader:
+            for start in range(0, len(names), _ROWS):
+                part = names[start : start + _ROWS]
+                paths = [os.fsencode(Path(name).absolute()) for name in part]
+                stop = self._options.on_bad == "stop"
+                yield part, compute_partition(loader, paths, 0, producers, dtypes, stop_on_bad=stop)
+
+    def _loader(self, done: Callable[[int], object]) -> ImageLoader:
+        return ImageLoader(
+            workers=self._options.threads,
+            batch_size=self._options.batch_size,
+            budget=self._options.budget,
+            progress=done,
+            meter=Meter(),
+        )
+
+    def _inputs(self, rows: PartitionRows, good: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        features = {
+            name: rows.arrays[number][layout.FEATURES][good] for number, name in enumerate(self.classifier.backbones_)
+        }
+        size = self._thumbnail_size
+        return features, rows.arrays[-1][layout.THUMBNAILS.format(size=size)][good] if size else None
+
+    @property
+    def _thumbnail_size(self) -> int | None:
+        return self.classifier.gate_.thumbnail_size
+
+    def _refuse(self, bad: Mapping[str, Reason]) -> None:
+        if bad and self._options.on_bad == "stop":
+            listed = "; ".join(f"'{printable(name)}': {reason.text}" for name, reason in bad.items())
+            raise UnusableDataError(
+                f"{len(bad)} photographs cannot be used ({listed}). Leave them out, or use --on-bad skip."
+            )
+
+
+def _predict(
+    classifier: FusionClassifier,
+    names: Sequence[str],
+    features: Mapping[str, np.ndarray],
+    thumbnails: np.ndarray | None,
+) -> list[Prediction]:
+    probabilities = classifier.predict_proba(features, thumbnails)
+    weights = classifier.gate_weights(features, thumbnails)
+    labels = [str(label) for label in classifier.classes_]
+    return [
+        Prediction(
+            path=name,
+            label=labels[int(row.argmax())],
+            probability=float(row.max()),
+            probabilities=dict(zip(labels, map(float, row), strict=True)),
+            gate=dict(zip(classifier.backbones_, map(float, gate), strict=True)),
+        )
+        for name, row, gate in zip(names, probabilities, weights, strict=True)
+    ]
+
+
+def _made_with(description: Mapping[str, Any], name: str) -> dict[str, Any]:
+    try:
+        made = dict(description["backbones"][name])
+        identity = made["identity"]
+        _ = identity["weights"], identity["dtype"], identity["backbone"]["arguments"], identity["preprocessing"]
+    except (KeyError, TypeError, ValueError):
+        raise FormatError(
+            f"The model does not say how the features of '{printable(name)}' were made. "
+            "Train it again with 'fusion train'."
+        ) from None
+    return made
+
+
+def _find_weights(
+    name: str, identity: Mapping[str, Any], source: Mapping[str, Any], configured: Backbone | None
+) -> tuple[Backbone, Path]:
+    """Find weights with the sha256 that the model was trained with: where the configuration says, or the model."""
+    network = identity["backbone"]
+    remembered = Backbone(
+        name,
+        str(source.get("model") or f"{network['library']}:{network['architecture']}"),
+        weights=source.get("weights"),
+        in_order=bool(source.get("in_order", False)),
+    )
+    problems: list[IncompleteError] = []
+    wrong: list[str] = []
+    for candidate in (configured, remembered):
+        if candidate is None:
+            continue
+        try:
+            path = locate_weights(candidate)
+        except IncompleteError as error:
+            problems.append(error)
+            continue
+        if file_sha256(path) == identity["weights"]:
+            model = f"{network['library']}:{network['architecture']}"
+            exact = Backbone(name, model, arguments=network["arguments"], in_order=candidate.in_order)
+            return exact, path
+        wrong.append(str(path))
+    if wrong:
+        raise RefusedError(
+            f"Weights '{printable(wrong[0])}' are not those that the model was trained with for backbone "
+            f"'{printable(name)}' ({identity['weights']}). Give the right file with --weights or in fusion.toml."
+        )
+    raise problems[0]
+
+
+def _preprocessing(stated: Mapping[str, Any]) -> Preprocessing:
+    fields = {key: value for key, value in stated.items() if key != "antialias"}
+    return Preprocessing(**{**fields, "mean": tuple(stated["mean"]), "std": tuple(stated["std"])})
+
+
+def _silent(_description: str, _images: int) -> AbstractContextManager[Callable[[int], object]]:
+    return nullcontext(lambda _images_done: None)

@@ -1,0 +1,86 @@
+"""A thumbnail becomes gate weights through a miniature CNN (Eq. 5): the gates called cnn32 and cnn64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fusion_pipeline.train.experts import Standardiser
+from fusion_pipeline.train.gates.gate import Arrays, GateInputs, IntArray
+from fusion_pipeline.train.gates.training import GateNetwork, Inputs, NetworkGate, Recipe
+
+_FILTERS = (32, 64)  # Section 5: "two layers (32/64 filters, of size 3X3)"
+
+
+class ThumbnailNetwork(GateNetwork):
+    """Twice 3x3 convolution, ReLU and 2x2 max pooling, then the mean over the picture and one logit per expert.
+
+    Parameters
+    ----------
+    n_experts : int
+    """
+
+    def __init__(self, n_experts: int) -> None:
+        super().__init__()
+        first, second = _FILTERS
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, first, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.head = nn.Linear(second, n_experts)
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("scale", torch.ones(3))
+        self.to(memory_format=torch.channels_last)  # as thumbnails are stored
+
+    def forward(self, thumbnails: Tensor) -> Tensor:
+        """Return the logits (n, K) of thumbnails (n, size, size, 3), uint8."""
+        pixels = (thumbnails.float() - self.get_buffer("mean")) / self.get_buffer("scale")
+        return self.head(self.layers(pixels.permute(0, 3, 1, 2)).mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+class ThumbnailGate(NetworkGate):
+    """The gate of Eq. 5; it looks at nothing but the thumbnail.
+
+    cnn32 and cnn64 are this one class: the mean over the picture leaves no weight whose shape depends on its size.
+
+    Parameters
+    ----------
+    name : str
+    thumbnail_size : int
+        Side of the thumbnails in pixels.
+
+    Examples
+    --------
+    >>> ThumbnailGate("cnn32", 32).thumbnail_size
+    32
+    """
+
+    # Three folds, since a CNN's epoch costs a hundred times that of the other gates' whole training.
+    cross_fit_folds = 3
+    recipe = Recipe(epochs=12, patience=3, batch_size=32, learning_rate=2e-3)
+
+    def __init__(self, name: str, thumbnail_size: int) -> None:
+        super().__init__(name)
+        self.thumbnail_size = thumbnail_size
+
+    def tensors(self, inputs: GateInputs) -> Inputs:
+        """Return the thumbnails (n, size, size, 3), uint8."""
+        if inputs.thumbnails is None:
+            raise ValueError(f"Gate '{self.name}' needs thumbnails.")
+        return (torch.from_numpy(inputs.thumbnails.copy()),)
+
+    def build(self, inputs: Inputs, rows: IntArray) -> GateNetwork:
+        """Return an untrained network that standardises each colour with the statistics of `rows`."""
+        network = ThumbnailNetwork(self.n_experts)
+        standardiser = Standardiser.fit(inputs[0][torch.from_numpy(rows)].reshape(-1, 3).numpy().astype("float32"))
+        network.get_buffer("mean").copy_(torch.from_numpy(standardiser.mean))
+        network.get_buffer("scale").copy_(torch.from_numpy(standardiser.scale))
+        return network
+
+    def shell(self, arrays: Arrays) -> GateNetwork:  # noqa: ARG002  every network of K experts has the same shape
+        """Return a network for the experts at hand."""
+        return ThumbnailNetwork(self.n_experts)

@@ -1,0 +1,178 @@
+"""A fitted classifier becomes safetensors and strict JSON in a folder, and the folder the same classifier again.
+
+The folder can be moved and shared: there is no pickle in it, and the classifier that comes back predicts the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from fusion_pipeline.errors import FormatError, RefusedError, UsageError, printable
+from fusion_pipeline.train.classifier import FusionClassifier
+from fusion_pipeline.train.experts import Expert
+from fusion_pipeline.train.gates.registry import make_gate
+from fusion_pipeline.train.model_folder import (
+    FORMAT,
+    VERSION,
+    check_version,
+    json_bytes,
+    json_object,
+    read_folder,
+    write_folder,
+)
+
+MODEL = "model.json"
+TENSORS = "tensors.safetensors"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def save_model(folder: str | os.PathLike[str], classifier: FusionClassifier, description: Mapping[str, Any]) -> None:
+    """Write a fitted classifier as a model folder: all of it, or nothing.
+
+    Parameters
+    ----------
+    folder : path
+        New, empty, or an earlier model, which is replaced.
+    classifier : FusionClassifier
+        Fitted; its labels are str or int.
+    description : mapping
+        JSON values that go with the model: store identities, manifest digests, preprocessing, versions, scores.
+
+    Raises
+    ------
+    UsageError
+        If there is something else than a model at `folder`, or the labels are of another kind.
+    StorageError
+        If the folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> rows = np.linspace(-1.0, 1.0, 12)[:, None]
+    >>> model = FusionClassifier(gate="average").fit({"a": rows}, np.arange(12) // 6)
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     save_model(f"{parent}/model", model, {"note": "tiny"})
+    ...     again, description = load_model(f"{parent}/model")
+    >>> bool((again.predict_proba({"a": rows}) == model.predict_proba({"a": rows})).all()), description
+    (True, {'note': 'tiny'})
+    """
+    record = _record(classifier, description)
+    write_folder(Path(folder), {MODEL: json_bytes(record), TENSORS: save_tensors(_arrays(classifier))})
+
+
+def load_model(folder: str | os.PathLike[str]) -> tuple[FusionClassifier, dict[str, Any]]:
+    """Read a model folder after checking every byte of it.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    classifier : FusionClassifier
+        Predicts the same bits as the one that was saved.
+    description : dict
+        As it was given to `save_model`.
+
+    Raises
+    ------
+    IncompleteError
+        If nothing is there, or a file is missing.
+    FormatError
+        If it is no model, or one of a newer major version.
+    RefusedError
+        If it holds anything that a model does not, such as a pickle.
+    IntegrityError
+        If a file is not what was saved.
+    """
+    target = Path(folder)
+    files = read_folder(target, (MODEL, TENSORS))
+    record = json_object(files[MODEL], target / MODEL)
+    check_version(record, target / MODEL)
+    classifier = _classifier(record, _tensors(files[TENSORS], target / TENSORS), target)
+    return classifier, dict(record.get("description", {}))
+
+
+def _arrays(classifier: FusionClassifier) -> Arrays:
+    arrays: Arrays = {}
+    for position, expert in enumerate(classifier.experts_.values()):
+        arrays[f"expert.{position}.weights"] = np.ascontiguousarray(expert.weights)
+        arrays[f"expert.{position}.bias"] = np.ascontiguousarray(expert.bias)
+    gate_arrays, _ = classifier.gate_.state()
+    arrays.update({f"gate.{name}": np.ascontiguousarray(array) for name, array in gate_arrays.items()})
+    return arrays
+
+
+def _record(classifier: FusionClassifier, description: Mapping[str, Any]) -> dict[str, Any]:
+    classes = classifier.classes_.tolist()
+    if not all(isinstance(name, str | int) for name in classes):
+        raise UsageError(f"A model folder holds labels that are text or whole numbers, not {classes[0]!r}.")
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "classes": classes,
+        "backbones": [
+            {"name": name, "n_features": len(expert.weights)} for name, expert in classifier.experts_.items()
+        ],
+        "gate": {"name": classifier.gate_.name, "settings": classifier.gate_.state()[1]},
+        "seed": classifier.seed,
+        "alphas": None if classifier.alphas is None else [float(alpha) for alpha in classifier.alphas],
+        "description": dict(description),
+    }
+
+
+def _classifier(record: dict[str, Any], arrays: Arrays, folder: Path) -> FusionClassifier:
+    try:
+        gate = make_gate(record["gate"]["name"])
+        gate_arrays = {name.removeprefix("gate."): array for name, array in arrays.items() if name.startswith("gate.")}
+        gate.restore(gate_arrays, record["gate"]["settings"])
+        experts = {entry["name"]: _expert(position, arrays) for position, entry in enumerate(record["backbones"])}
+        classifier = FusionClassifier(gate.name, seed=record["seed"], alphas=record["alphas"])
+        classifier.assemble(record["classes"], experts, gate)
+        _try(classifier)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, UsageError) as error:
+        raise FormatError(
+            f"The parts of model '{printable(str(folder))}' do not fit together ({printable(str(error))[:200]}). "
+            "Train it again, or get another copy."
+        ) from error
+    return classifier
+
+
+def _expert(position: int, arrays: Arrays) -> Expert:
+    weights, bias = arrays[f"expert.{position}.weights"], arrays[f"expert.{position}.bias"]
+    if weights.dtype != np.float32 or bias.dtype != np.float32:
+        raise TypeError(f"expert {position} is {weights.dtype} and {bias.dtype}, not float32")
+    if weights.ndim != 2 or bias.shape != weights.shape[1:]:
+        raise ValueError(f"expert {position} has shapes {weights.shape} and {bias.shape}")
+    return Expert(weights, bias)
+
+
+def _try(classifier: FusionClassifier) -> None:
+    """Predict one empty image: what does not fit together shows itself here, not at a user's first photograph."""
+    rows = {name: np.zeros((1, len(expert.weights))) for name, expert in classifier.experts_.items()}
+    size = classifier.gate_.thumbnail_size
+    thumbnails = None if size is None else np.zeros((1, size, size, 3), dtype=np.uint8)
+    probabilities = classifier.predict_proba(rows, thumbnails)
+    if probabilities.shape != (1, len(classifier.classes_)) or not np.isfinite(probabilities).all():
+        raise ValueError(f"probabilities of shape {probabilities.shape} for {len(classifier.classes_)} classes")
+    if classifier.gate_weights(rows, thumbnails).shape != (1, len(classifier.backbones_)):
+        raise ValueError("gate weights for another number of backbones")
+
+
+def _tensors(content: bytes, path: Path) -> Arrays:
+    try:
+        return dict(load_tensors(content))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise RefusedError(
+            f"'{printable(str(path))}' is not a safetensors file that can be trusted. Get another copy of the model."
+        ) from error

@@ -1,0 +1,207 @@
+"""The stores of one data set into a scored cross-validation, kept as a run folder with the final model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fusion_pipeline import __version__
+from fusion_pipeline.errors import StorageError, UsageError, printable
+from fusion_pipeline.executors import Executor
+from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.identity import digest, slug
+from fusion_pipeline.train.aligned import Aligned
+from fusion_pipeline.train.crossval import CrossValidation, cross_validate
+from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.model import save_model
+from fusion_pipeline.train.scores import Comparison, Row
+from fusion_pipeline.train.table import as_records, compare_methods, score_rows
+
+MODEL_FOLDER = "model"
+SCORES_FILE = "scores.json"
+
+_VERSIONS = ("numpy", "scipy", "scikit-learn", "torch")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What `train` found.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+        Scores of each backbone, the average and the gate.
+    comparisons : tuple of Comparison
+        The gate against the average and the best backbone.
+    found : CrossValidation
+        The out-of-fold predictions and the final model.
+    run : Path
+        The run folder: ``scores.json`` and the model folder ``model``.
+    summary : dict
+        What ``scores.json`` holds.
+    """
+
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    found: CrossValidation
+    run: Path
+    summary: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The model folder."""
+        return self.run / MODEL_FOLDER
+
+
+def train(
+    stores: Sequence[Store],
+    *,
+    gate: str,
+    split: Split,
+    executor: Executor,
+    runs: str | Path,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Training:
+    """Cross-validate experts and a gate on the stores of one data set, fit the final model and keep both.
+
+    Parameters
+    ----------
+    stores : sequence of Store
+        One for each backbone, of one version of the images.
+    gate : str
+        How the experts are fused.
+    split : Split
+        The outer folds.
+    executor : Executor
+        Runs the tasks.
+    runs : str or Path
+        Folder for run folders. The run's name follows from stores, protocol, gate and seed: the same call writes the
+        same folder again.
+    seed : int
+        Of inner folds and gates.
+    progress : callable, optional
+        Called with the number of finished tasks and of all tasks.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    UnusableDataError
+        If a class has too few images.
+    IntegrityError
+        If a store is damaged.
+    """
+    aligned = Aligned.of(stores)
+    found = cross_validate(aligned, gate, split, executor, seed, progress)
+    rows, comparisons = score_rows(found), compare_methods(found)
+    protocol = {"gate": gate, "folds": split.folds, "split_seed": split.seed, "seed": seed}
+    name = f"{slug(stores[0].dataset)}-{gate}-{_run_key(stores, protocol)}"
+    folder = Path(runs).expanduser().absolute() / name
+    summary = {
+        "dataset": _dataset(stores[0], found),
+        "protocol": protocol,
+        "rows": as_records(rows),
+        "comparisons": as_records(comparisons),
+        "run": str(folder),
+    }
+    training = Training(tuple(rows), tuple(comparisons), found, folder, summary)
+    save_model(training.model, found.classifier, _description(stores, summary))
+    _write_json(folder / SCORES_FILE, summary)
+    return training
+
+
+def choose_stores(cache: Cache, dataset: str | None, backbones: Sequence[str], index: str | None = None) -> list[Store]:
+    """Return the stores to train from.
+
+    Parameters
+    ----------
+    cache : Cache
+        Where they are.
+    dataset : str or None
+        Name of the data set; may be None if the cache has only one.
+    backbones : sequence of str
+        Names; empty for all that the cache has for these images.
+    index : str, optional
+        Key of a version of the images; the newest by default.
+
+    Returns
+    -------
+    list of Store
+
+    Raises
+    ------
+    UsageError
+        If the data set is left open and the cache has several.
+    IncompleteError
+        If something is not in the cache.
+    StaleError
+        If a backbone's store belongs to another version of the images.
+    """
+    stores = cache[dataset or _only_dataset(cache)]
+    version_index = stores.index(index)
+    names = tuple(backbones) or stores.backbones(version_index)
+    return [stores.store(name, version_index) for name in names]
+
+
+def _only_dataset(cache: Cache) -> str:
+    names = list(cache)
+    if len(names) > 1:
+        raise UsageError(
+            f"Which data set? The cache has {', '.join(printable(name) for name in names)}. Give --dataset NAME."
+        )
+    return names[0] if names else "(none named)"
+
+
+def _run_key(stores: Sequence[Store], protocol: Mapping[str, Any]) -> str:
+    content = {"manifests": [store.manifest_digest for store in stores], "protocol": dict(protocol)}
+    return digest(content).removeprefix("sha256:")[:8]
+
+
+def _dataset(store: Store, found: CrossValidation) -> dict[str, Any]:
+    return {
+        "name": store.dataset,
+        "digest": store.manifest.dataset,
+        "index": store.index.folder,
+        "images": store.rows,
+        "usable": len(found.rows),
+        "classes": len(store.class_names),
+    }
+
+
+def _description(stores: Sequence[Store], summary: Mapping[str, Any]) -> dict[str, Any]:
+    versions = {name: version(name) for name in _VERSIONS}
+    return {
+        "backbones": {
+            store.name: {
+                "key": store.manifest.key,
+                "manifest": store.manifest_digest,
+                "identity": store.identity,
+                "source": store.manifest.made.get("source", {}),
+            }
+            for store in stores
+        },
+        "dataset": summary["dataset"],
+        "protocol": summary["protocol"],
+        "rows": summary["rows"],
+        "versions": {**versions, "fusion-pipeline": __version__, "python": platform.python_version()},
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    partial = path.with_name(f".{path.name}.{hashlib.sha256(os.urandom(16)).hexdigest()[:8]}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError(f"'{printable(str(path))}' cannot be written: {error.strerror}.") from error

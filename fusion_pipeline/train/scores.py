@@ -1,0 +1,218 @@
+"""Predicted probabilities and labels become the numbers of one row of the table, and comparisons between rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from fusion_pipeline.train.mixture import sample_nll
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+_Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table; its fields are those of ``--json``.
+
+    Attributes
+    ----------
+    method : str
+        A backbone or a gate.
+    label_embedding : str
+        ``"none"`` for features alone.
+    accuracy : float
+        correct / n.
+    correct, n : int
+    ci95 : tuple of two floats
+        Wilson's 95 % interval of the accuracy.
+    nll : float
+        Mean negative log-likelihood in nats.
+    ece : float
+        Expected calibration error.
+    macro_f1 : float
+    fit_seconds, predict_seconds : float
+    fallback : bool
+        Whether the gate averaged in at least one fold because it learned nothing better.
+    """
+
+    method: str
+    label_embedding: str
+    accuracy: float
+    correct: int
+    n: int
+    ci95: tuple[float, float]
+    nll: float
+    ece: float
+    macro_f1: float
+    fit_seconds: float
+    predict_seconds: float
+    fallback: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods on the same images, by McNemar's exact test.
+
+    Attributes
+    ----------
+    first, second : str
+    wins : int
+        Images that only the first got right.
+    losses : int
+        Images that only the second got right.
+    p : float
+        Two-sided p-value that wins and losses are equally likely.
+    """
+
+    first: str
+    second: str
+    wins: int
+    losses: int
+    p: float
+
+
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share by Wilson's score method, which stays inside [0, 1] and is never empty.
+
+    Examples
+    --------
+    >>> tuple(round(bound, 4) for bound in wilson_interval(8, 10))
+    (0.4902, 0.9433)
+    """
+    share, z2 = correct / n, _Z95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def calibration_error(probabilities: FloatArray, labels: IntArray) -> float:
+    """Return the expected calibration error: the mean gap between confidence and accuracy over 15 equal-width bins.
+
+    Parameters
+    ----------
+    probabilities : ndarray (n, n_classes), float64
+    labels : ndarray (n,), int64
+
+    Examples
+    --------
+    >>> calibration_error(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]))
+    0.0
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    # |sum of confidences - number correct| of a bin is its size times its gap.
+    gaps = np.abs(np.bincount(bins, weights=confidence - correct, minlength=CALIBRATION_BINS))
+    return float(gaps.sum() / len(labels))
+
+
+def macro_f1(predicted: IntArray, labels: IntArray) -> float:
+    """Return the mean F1 over the classes that occur in `labels`; a class that is never hit counts 0.
+
+    Examples
+    --------
+    >>> round(macro_f1(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])), 4)
+    0.7333
+    """
+    size = int(max(predicted.max(), labels.max())) + 1
+    hits = np.bincount(labels[predicted == labels], minlength=size)
+    truly, guessed = np.bincount(labels, minlength=size), np.bincount(predicted, minlength=size)
+    present = truly > 0
+    return float((2 * hits[present] / (truly + guessed)[present]).mean())
+
+
+def score_row(
+    method: str,
+    probabilities: FloatArray,
+    labels: IntArray,
+    *,
+    label_embedding: str = "none",
+    fit_seconds: float = 0.0,
+    predict_seconds: float = 0.0,
+    fallback: bool = False,
+) -> Row:
+    """Score one method.
+
+    Parameters
+    ----------
+    method : str
+    probabilities : ndarray (n, n_classes), float64
+        Out-of-fold predictions; n at least 1.
+    labels : ndarray (n,), int64
+    label_embedding : str
+    fit_seconds, predict_seconds : float
+    fallback : bool
+
+    Examples
+    --------
+    >>> row = score_row("average", np.array([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))
+    >>> row.correct, row.accuracy, round(row.nll, 4)
+    (2, 1.0, 0.4904)
+    """
+    predicted = probabilities.argmax(axis=1)
+    correct, n = int((predicted == labels).sum()), len(labels)
+    return Row(
+        method,
+        label_embedding,
+        correct / n,
+        correct,
+        n,
+        wilson_interval(correct, n),
+        float(sample_nll(probabilities, labels).mean()),
+        calibration_error(probabilities, labels),
+        macro_f1(predicted, labels),
+        fit_seconds,
+        predict_seconds,
+        fallback,
+    )
+
+
+def compare(first: str, first_correct: BoolArray, second: str, second_correct: BoolArray) -> Comparison:
+    """Compare two methods by which images (n,) each got right.
+
+    Examples
+    --------
+    >>> compare("embedding", np.array([True] * 6), "average", np.array([False] * 5 + [True]))
+    Comparison(first='embedding', second='average', wins=5, losses=0, p=0.0625)
+    """
+    wins = int((first_correct & ~second_correct).sum())
+    losses = int((~first_correct & second_correct).sum())
+    p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return Comparison(first, second, wins, losses, p)
+
+
+def comparisons(
+    gate: str, backbones: Sequence[str], probabilities: Mapping[str, FloatArray], labels: IntArray
+) -> list[Comparison]:
+    """Compare the gate with averaging and with the best single backbone.
+
+    Parameters
+    ----------
+    gate : str
+        Compared with ``average`` only if it is another gate.
+    backbones : sequence of str
+    probabilities : mapping of str to ndarray (n, n_classes)
+        By method.
+    labels : ndarray (n,), int64
+
+    Returns
+    -------
+    list of Comparison
+        The best backbone is the one with most images right in these same predictions, the first of equals: a choice
+        that favours the backbone, so that a gate's win over it is no luck of the draw.
+    """
+    correct = {name: rows.argmax(axis=1) == labels for name, rows in probabilities.items()}
+    best = max(backbones, key=lambda name: int(correct[name].sum()))
+    others = [best] if gate == "average" else ["average", best]
+    return [compare(gate, correct[gate], other, correct[other]) for other in others]
