@@ -9,6 +9,7 @@ import click
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
+from fusion_pipeline.errors import printable
 
 
 @click.group()
@@ -40,7 +41,7 @@ def list_stores(settings: Settings, console: Console) -> None:
             f"{store.manifest.created[:16]}"
         )
     if not stores:
-        console.say(f"No stores in '{home.location}'. Run 'fusion extract' to make some.")
+        console.say(f"No stores in '{printable(home.location)}'. Run 'fusion extract' to make some.")
     console.document(
         {
             "stores": [
@@ -80,7 +81,7 @@ def verify(settings: Settings, console: Console) -> None:
     for store, damage in reports.items():
         console.say(f"{store.dataset}/{store.folder}: {'ok' if not damage else f'{len(damage)} files damaged'}")
         for item in damage:
-            console.say(f"  {item.kind:<8} {store.path / item.file}")
+            console.say(f"  {item.kind:<8} {printable(str(store.path / item.file))}")
     console.document(
         {
             "stores": [

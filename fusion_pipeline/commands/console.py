@@ -69,7 +69,7 @@ class Console:
     @contextmanager
     def failures(self) -> Iterator[None]:
         """Turn whatever ends the command into one line and its exit code."""
-        signal.signal(signal.SIGTERM, _terminate)
+        before = signal.signal(signal.SIGTERM, _terminate)
         try:
             yield
         except FusionError as error:
@@ -84,6 +84,8 @@ class Console:
             reason = printable(str(error).split("\n")[0][:200])
             message = f"Unexpected {type(error).__name__}: {reason}. This is a fault of fusion; --debug shows where."
             self._fail(message, 1, type(error).__name__)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _fail(self, message: str, exit_code: int, kind: str) -> NoReturn:
         if self._debug:

@@ -75,7 +75,8 @@ def extract(names: tuple[str, ...], settings: Settings, console: Console) -> Non
 def _tell(console: Console, result: Extraction) -> None:
     for item in (result.index, *result.backbones):
         state = f"{item.computed:,} rows computed" if item.computed else "up to date"
-        console.say(f"{item.store.name:<20} {item.store.rows:>9,} rows  {state:<24} {item.store.path}")
+        name, path = printable(item.store.name), printable(str(item.store.path))
+        console.say(f"{name:<20} {item.store.rows:>9,} rows  {state:<24} {path}")
     console.say(f"{result.opens:,} files opened, {result.images_per_second:,.1f} images/s; {result.verdict.text}")
     for sample, reason in list(result.bad.items())[:_BAD_SHOWN]:
         console.say(f"skipped {printable(sample)}: {reason.text}")
@@ -85,7 +86,8 @@ def _tell(console: Console, result: Extraction) -> None:
 
 def _to_json(result: Extraction) -> dict[str, Any]:
     return {
-        "stores": [_store_to_json(item, result) for item in (result.index, *result.backbones)],
+        "index": _store_to_json(result.index, result),
+        "stores": [_store_to_json(item, result) for item in result.backbones],
         "opens": result.opens,
         "seconds": result.seconds,
         "images_per_second": result.images_per_second,

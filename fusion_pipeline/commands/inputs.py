@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +30,8 @@ def image_folder(settings: Settings) -> ImageFolder:
             'Which images? Give --data DIR, set FUSION_DATA, or write data = "DIR" into fusion.toml: '
             "a folder with one folder of images per class."
         )
-    return list_image_folder(settings.data, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
+    root = os.path.expanduser(settings.data)
+    return list_image_folder(root, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
 
 
 def chosen_dataset(settings: Settings) -> str | None:
@@ -37,7 +40,9 @@ def chosen_dataset(settings: Settings) -> str | None:
 
     if settings.dataset is not None:
         return dataset_name(settings.dataset)
-    return None if settings.data is None else dataset_name(Path(settings.data).expanduser().absolute().name)
+    if settings.data is None:
+        return None
+    return dataset_name(os.path.basename(os.path.abspath(os.path.expanduser(settings.data))))
 
 
 def chosen_backbones(settings: Settings, names: Sequence[str]) -> tuple[Backbone, ...]:
@@ -59,6 +64,8 @@ def extraction_options(settings: Settings) -> Options:
     from fusion_pipeline.extract.run import Options
     from fusion_pipeline.images.decode import DecodeBudget
 
+    if not math.isfinite(settings.max_megapixels):
+        raise UsageError(f"--max-megapixels {settings.max_megapixels} is not a number of pixels. Give one, such as 64.")
     return Options(
         dtype=settings.dtype,
         device=settings.device,

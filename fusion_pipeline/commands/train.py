@@ -8,6 +8,7 @@ from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
+from fusion_pipeline.errors import printable
 
 
 @click.command()
@@ -52,5 +53,5 @@ def train(names: tuple[str, ...], index: str | None, settings: Settings, console
     console.say()
     for comparison in result.comparisons:
         console.say(format_comparison(comparison))
-    console.say(f"model: {result.model}")
+    console.say(f"model: {printable(str(result.model))}")
     console.document(result.summary)
