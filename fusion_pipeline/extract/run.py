@@ -251,7 +251,8 @@ class _Run:
                 resumed = [target for target in targets if target not in pending]
                 if self.options.on_bad == "stop":
                     bad.update(result.bad)
-                    bad.update(row for target in resumed for row in target.bad_rows(number).items())
+                    known = [target for target in resumed if target.matches(number, result.sha256)]
+                    bad.update(row for target in known for row in target.bad_rows(number).items())
                 self._sha256 += result.sha256
                 if not bad:
                     self._write(number, rows, pending, result)

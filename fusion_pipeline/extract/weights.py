@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fusion_pipeline.errors import IncompleteError, RefusedError, printable
@@ -51,9 +49,20 @@ def locate_weights(backbone: Backbone) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file as ``"sha256:<hex>"``."""
-    with open(path, "rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    """Return the sha256 of a file as ``"sha256:<hex>"``.
+
+    Raises
+    ------
+    IncompleteError
+        If it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise IncompleteError(
+            f"Weights file '{printable(str(path))}' cannot be read: {error.strerror}. Give another with --weights."
+        ) from None
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -78,7 +87,7 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # hostile bytes raise a dozen types in the unpickler: a list would be incomplete
         reason = str(error).strip().split("\n")[0][:100]
         raise RefusedError(
             f"Weights file '{where}' is damaged, or holds more than tensors ({printable(reason)}). Fetch it again."

@@ -75,7 +75,8 @@ class LocalBackend:
 
     def exists(self, path: str) -> bool:
         """Return whether a file or folder is there."""
-        return self.path(path).exists()
+        with self._storage_errors(path):
+            return self.path(path).exists()
 
     def list(self, path: str) -> list[str]:
         """Return the sorted names in a folder; none for a folder that is not there."""
@@ -139,13 +140,16 @@ class LocalBackend:
                 litter.unlink(missing_ok=True)
 
     def lock(self, path: str) -> Lock | None:
-        """Take the advisory lock on a file, or return None if somebody alive holds it.
+        """Take the advisory lock on a file, or return None if somebody alive holds it or the file is not there.
 
-        Correctness never depends on it: partitions are written whole and publication is create-if-absent.
+        The file is never made here: whoever removes its folder must not find it made anew meanwhile. Correctness
+        never depends on the lock: partitions are written whole and publication is create-if-absent.
         """
         with self._storage_errors(path):
-            _make_folders(self.path(path).parent)
-            descriptor = os.open(self.path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                descriptor = os.open(self.path(path), os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -189,7 +193,9 @@ class LocalBackend:
                     f"No space for '{where}': {size}{self.free_bytes():,} free. "
                     "Make room, then run the same command again."
                 ) from error
-            raise StorageError(f"Storage failed at '{where}': {error.strerror or error}.") from error
+            raise StorageError(
+                f"Storage failed at '{where}': {error.strerror or error}. Mend it, then run the same command again."
+            ) from error
 
 
 def _make_folders(folder: Path) -> None:

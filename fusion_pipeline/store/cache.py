@@ -162,6 +162,8 @@ def _is_dataset(backend: LocalBackend, name: str) -> bool:
     if not name or "/" in name or name.startswith("."):
         return False
     folders = backend.list(name)
+    if MANIFEST in folders:
+        return False
     return ATTEMPTS in folders or any(backend.exists(f"{name}/{folder}/{MANIFEST}") for folder in folders)
 
 
@@ -172,16 +174,16 @@ def _refuse_other_folders(backend: LocalBackend) -> None:
     if root.exists() and not root.is_dir():
         raise FormatError(f"'{where}' is a file, not a cache. Give the folder of the cache with --cache.")
     names = [name for name in backend.list("") if not name.startswith(".") and name != "README.md"]
-    if MANIFEST in names or ATTEMPTS in names:
+    if MANIFEST in names:
         raise FormatError(
             f"'{where}' is a store inside a cache. Give the folder that holds its data sets with --cache."
         )
-    if any(backend.exists(f"{name}/{MANIFEST}") for name in names) and not any(
-        _is_dataset(backend, name) for name in names
-    ):
+    if ATTEMPTS in names or any(backend.exists(f"{name}/{MANIFEST}") for name in names):
         raise FormatError(f"'{where}' is a data set inside a cache. Give the folder above it with --cache.")
-    if names and not any(_is_dataset(backend, name) for name in names):
+    # An empty folder is nobody's, and may be all that a run left which was killed at its first step.
+    foreign = [name for name in names if not (root / name).is_dir() or backend.list(name)]
+    if foreign and not any(_is_dataset(backend, name) for name in names):
         raise FormatError(
-            f"'{where}' is not a fusion cache: it holds '{printable(names[0])}' and no store. "
+            f"'{where}' is not a fusion cache: it holds '{printable(foreign[0])}' and no store. "
             "Give a cache, or an empty or new folder, with --cache."
         )

@@ -150,7 +150,7 @@ class Manifest:
             )
             consistent = (fields["key"], fields["content"]) == (manifest.key, manifest.content)
             _text(manifest.identity["dataset"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise FormatError(f"'{printable(where)}' is not a manifest of a fusion store ({error}).") from None
         _check_keys(manifest, where)
         if not consistent:

@@ -170,7 +170,7 @@ class Store:
             return self
         for folder in self.backend.list(self.dataset):
             manifest = read_manifest(self.backend, f"{self.dataset}/{folder}") if folder.startswith("index-") else None
-            if manifest is not None and manifest.dataset == self.manifest.dataset:
+            if manifest is not None and (manifest.kind, manifest.dataset) == ("index", self.manifest.dataset):
                 return Store(self.backend, self.dataset, folder)
         raise IncompleteError(
             f"Store '{self.folder}' has no index in cache '{printable(str(self.backend))}'. "

@@ -120,10 +120,14 @@ class Attempt:
         for folder in _attempt_folders(backend, dataset, prefix):
             if backend.read(f"{folder}/attempt.json") != description:
                 continue
-            if (lock := backend.lock(f"{folder}/lock")) is not None:
-                attempt = cls(backend, folder, name, recipe, encoder, lock)
-                attempt._resume()
-                return attempt
+            if (lock := backend.lock(f"{folder}/lock")) is None:
+                continue
+            if backend.read(f"{folder}/attempt.json") != description:  # its owner finished, and removed it, meanwhile
+                lock.release()
+                continue
+            attempt = cls(backend, folder, name, recipe, encoder, lock)
+            attempt._resume()
+            return attempt
         folder = f"{dataset}/{ATTEMPTS}/{prefix}{uuid.uuid4().hex[:8]}"
         return cls(backend, folder, name, recipe, encoder, _begin(backend, folder, description))
 
@@ -246,12 +250,14 @@ def recover(backend: LocalBackend, dataset: str) -> None:
         Name of the data set.
     """
     for folder in _attempt_folders(backend, dataset, ""):
-        content = backend.read(f"{folder}/{MANIFEST}")
-        lock = backend.lock(f"{folder}/lock") if content is not None else None
-        if content is None or lock is None:
+        lock = backend.lock(f"{folder}/lock") if backend.exists(f"{folder}/{MANIFEST}") else None
+        if lock is None:
             continue
         try:
-            _finish_publication(backend, folder, Manifest.from_bytes(content, folder))
+            # Read under the lock: a living owner may have finished, and removed the attempt, just before.
+            content = backend.read(f"{folder}/{MANIFEST}")
+            if content is not None:
+                _finish_publication(backend, folder, Manifest.from_bytes(content, folder))
         finally:
             lock.release()
 
@@ -264,6 +270,7 @@ def read_manifest(backend: LocalBackend, folder: str) -> Manifest | None:
 
 
 def _begin(backend: LocalBackend, folder: str, description: bytes) -> Lock:
+    backend.write(f"{folder}/lock", b"")
     lock = backend.lock(f"{folder}/lock")
     if lock is None:
         raise BusyError(f"Attempt '{folder}' was taken by another process. Run the same command again.")
@@ -282,12 +289,14 @@ def _finish_publication(backend: LocalBackend, attempt: str, manifest: Manifest)
     dataset = attempt.split("/", maxsplit=1)[0]
     folder = store_folder(dataset, manifest.name, manifest.key)
     group = f"{folder}/{ATTEMPTS}/{manifest.attempt}"
-    backend.move(f"{attempt}/data", group)
-    won = backend.create(f"{folder}/{MANIFEST}", manifest.to_bytes())
-    winner = manifest if won else read_manifest(backend, folder)
+    winner = read_manifest(backend, folder)
+    if winner is None:
+        backend.move(f"{attempt}/data", group)
+        won = backend.create(f"{folder}/{MANIFEST}", manifest.to_bytes())
+        winner = manifest if won else read_manifest(backend, folder)
     if winner is None:
         raise IntegrityError(f"Manifest of '{folder}' vanished while it was published. Run the same command again.")
-    if not won and winner.attempt != manifest.attempt:
+    if winner.attempt != manifest.attempt:
         backend.remove(group)
     backend.remove(attempt)
     return winner, winner.attempt == manifest.attempt

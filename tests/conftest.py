@@ -1,0 +1,34 @@
+"""What several test folders share: tiny backbones with random weights, and processes that are quick to start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.builders import N_CLASSES, Tiny, write_weights
+
+
+@pytest.fixture(scope="session")
+def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A convolutional network with batch normalisation, 96 features."""
+    return _tiny(tmp_path_factory.mktemp("weights"), "small_resnet", "test_resnet")
+
+
+@pytest.fixture(scope="session")
+def tiny_efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A second one, 256 features."""
+    return _tiny(tmp_path_factory.mktemp("weights"), "small_efficientnet", "test_efficientnet")
+
+
+def _tiny(folder: Path, name: str, architecture: str) -> Tiny:
+    weights = write_weights(folder / f"{name}.safetensors", architecture, num_classes=N_CLASSES)
+    return Tiny(name, architecture, weights)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the caller's FUSION_* variables from the tests, but for the one that names the real photographs."""
+    for variable in [name for name in os.environ if name.startswith("FUSION_") and name != "FUSION_TEST_DATA"]:
+        monkeypatch.delenv(variable)

@@ -1,0 +1,351 @@
+"""Folders of images become published stores: each file opened once, nothing computed twice, versions kept apart."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save
+
+from fusion_pipeline.errors import RefusedError, StaleError, UnusableDataError, UsageError
+from fusion_pipeline.extract import run as run_module
+from fusion_pipeline.extract.engine import EagerEngine
+from fusion_pipeline.extract.run import Options
+from fusion_pipeline.images.decode import Reason
+from fusion_pipeline.store import Cache
+from fusion_pipeline.store.verify import verify
+from tests.builders import Tiny, count_opens, tree_bytes, write_picture, write_pictures
+from tests.extract.made import computed, contents, run
+
+N = 9
+NAN = np.float16("nan")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "flowers")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Lengths of the batches that go through a network."""
+    lengths: list[int] = []
+    true_forward = EagerEngine.forward
+
+    def forward(self: EagerEngine, images: np.ndarray) -> Any:
+        lengths.append(len(images))
+        return true_forward(self, images)
+
+    monkeypatch.setattr(EagerEngine, "forward", forward)
+    return lengths
+
+
+def test_each_file_is_opened_once_for_all_backbones(
+    data: Path, cache: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = count_opens(monkeypatch, data)
+    result = run(data, cache, tiny_resnet, tiny_efficientnet)
+    files = sorted(str(path) for path in data.rglob("*.png"))
+    assert result.opens == N
+    assert sorted(opened()) == files
+    assert computed(result) == [N, N, N]
+    assert [item.store.features.shape for item in result.backbones] == [(N, 96), (N, 256)]
+    store = result.backbones[0].store
+    assert store.probabilities.shape == (N, 10)
+    assert store.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert store.class_names == ("iris", "rose", "tulip")
+    assert store.thumbnails(64).shape == (N, 64, 64, 3)
+    for item in (result.index, *result.backbones):
+        assert list(verify(item.store)) == []
+
+
+def test_a_rerun_computes_nothing(data: Path, cache: Path, tiny_resnet: Tiny, forwards: list[int]) -> None:
+    first = run(data, cache, tiny_resnet)
+    before, passes = tree_bytes(cache), len(forwards)
+    again = run(data, cache, tiny_resnet)
+    assert computed(again) == [0, 0]
+    assert [item.reused for item in (again.index, *again.backbones)] == [N, N]
+    assert again.opens == N  # a mtime is never trusted
+    assert contents(again) == contents(first)
+    assert len(forwards) == passes
+    assert tree_bytes(cache) == before
+
+
+def test_a_backbone_is_added_without_touching_the_others(
+    data: Path, cache: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny
+) -> None:
+    run(data, cache, tiny_resnet)
+    before = tree_bytes(cache)
+    both = run(data, cache, tiny_resnet, tiny_efficientnet)
+    assert computed(both) == [0, 0, N]
+    after = tree_bytes(cache)
+    assert {name: after[name] for name in before} == before
+
+
+def test_results_depend_on_nothing_but_the_inputs(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    one = run(data, tmp_path / "one", tiny_resnet, workers=1)
+    moved = shutil.copytree(data, tmp_path / "elsewhere" / "flowers")
+    two = run(moved, tmp_path / "two", tiny_resnet, workers=4)
+    assert contents(one) == contents(two)
+    assert one.backbones[0].store.manifest.key == two.backbones[0].store.manifest.key
+
+
+def _edit(data: Path) -> None:
+    write_picture(data / "rose" / "001.png", seed=77)
+
+
+def _add(data: Path) -> None:
+    write_picture(data / "rose" / "0005.png", seed=78)
+
+
+def _remove(data: Path) -> None:
+    (data / "iris" / "000.png").unlink()
+
+
+def _rename(data: Path) -> None:
+    (data / "iris" / "000.png").rename(data / "iris" / "zzz.png")
+
+
+def _move(data: Path) -> None:
+    (data / "iris" / "000.png").rename(data / "rose" / "000b.png")
+
+
+@pytest.mark.parametrize("change", [_edit, _add, _remove, _rename, _move])
+def test_changed_images_are_a_new_version(
+    data: Path, cache: Path, tiny_resnet: Tiny, change: Callable[[Path], None]
+) -> None:
+    old = run(data, cache, tiny_resnet)
+    before = tree_bytes(cache)
+    change(data)
+    new = run(data, cache, tiny_resnet)
+    rows = len(list(data.rglob("*.png")))
+    assert computed(new) == [rows, rows]
+    assert new.index.store.manifest.dataset != old.index.store.manifest.dataset
+    after = tree_bytes(cache)
+    assert {name: after[name] for name in before} == before
+    fresh = run(data, cache.with_name("fresh"), tiny_resnet)
+    assert contents(new) == contents(fresh)
+    stores = Cache(cache)["flowers"]
+    assert stores.index().manifest == new.index.store.manifest
+    assert stores["small_resnet"].manifest == new.backbones[0].store.manifest
+
+
+def test_training_on_the_old_version_is_stale(
+    data: Path, cache: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny
+) -> None:
+    run(data, cache, tiny_resnet)
+    _edit(data)
+    run(data, cache, tiny_efficientnet)
+    with pytest.raises(StaleError, match="small_resnet"):
+        Cache(cache)["flowers"]["small_resnet"]
+
+
+def test_an_image_that_changes_during_the_run(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(data, cache, tiny_resnet)
+    _edit(data)
+    true_later_pass = run_module._Run._later_pass
+
+    def change_again(self: Any, targets: Any) -> None:
+        write_picture(data / "tulip" / "000.png", seed=99)
+        true_later_pass(self, targets)
+
+    monkeypatch.setattr(run_module._Run, "_later_pass", change_again)
+    with pytest.raises(StaleError, match=r"tulip/000\.png"):
+        run(data, cache, tiny_resnet)
+
+
+@pytest.fixture
+def bad_data(data: Path) -> Path:
+    """Rows 4 (partition 1) and 8 (partition 2) cannot be decoded."""
+    (data / "rose" / "001.png").write_bytes(b"")
+    damaged = data / "tulip" / "002.png"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    return data
+
+
+def test_bad_images_stop_and_are_all_listed(
+    bad_data: Path, cache: Path, tiny_resnet: Tiny, forwards: list[int]
+) -> None:
+    with pytest.raises(UnusableDataError, match="2 of 9 images cannot be used") as caught:
+        run(bad_data, cache, tiny_resnet)
+    listed = str(caught.value).splitlines()[1:]
+    assert listed == ["  rose/001.png: empty file", "  tulip/002.png: damaged or cut short"]
+    assert sum(forwards) == 4  # the first partition; nothing after the first bad image
+    assert Cache(cache)["flowers"].stores() == ()
+
+
+def test_partitions_before_a_bad_image_are_kept(
+    bad_data: Path, cache: Path, tiny_resnet: Tiny, forwards: list[int]
+) -> None:
+    with pytest.raises(UnusableDataError):
+        run(bad_data, cache, tiny_resnet)
+    forwards.clear()
+    write_picture(bad_data / "rose" / "001.png", seed=1)
+    write_picture(bad_data / "tulip" / "002.png", seed=2)
+    result = run(bad_data, cache, tiny_resnet)
+    assert computed(result) == [5, 5]
+    assert sum(forwards) == 5
+    assert contents(result) == contents(run(bad_data, cache.with_name("fresh"), tiny_resnet))
+
+
+def test_skipped_images_keep_their_rows(bad_data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    result = run(bad_data, cache, tiny_resnet, on_bad="skip")
+    store = result.backbones[0].store
+    assert result.bad == {"rose/001.png": Reason.EMPTY, "tulip/002.png": Reason.DAMAGED}
+    assert store.status.tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 3]
+    missing = np.isnan(store.features[:]).all(axis=1)
+    assert missing.tolist() == (store.status != 0).tolist()
+    assert np.isnan(store.probabilities[:]).all(axis=1).tolist() == missing.tolist()
+    assert store.index.status.tolist() == store.status.tolist()
+    assert not store.thumbnails(32)[4].any()
+
+
+def test_good_rows_do_not_depend_on_bad_ones(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    clean = run(data, tmp_path / "clean", tiny_resnet).backbones[0].store.features[:]
+    (data / "rose" / "001.png").write_bytes(b"")
+    skipped = run(data, tmp_path / "skipped", tiny_resnet, on_bad="skip").backbones[0].store.features[:]
+    good = np.arange(N) != 4
+    assert np.array_equal(clean[good], skipped[good])
+
+
+def test_a_whole_partition_of_bad_images(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    for path in sorted(data.rglob("*.png"))[4:8]:
+        path.write_bytes(b"not an image")
+    store = run(data, cache, tiny_resnet, on_bad="skip").backbones[0].store
+    assert store.status.tolist() == [0, 0, 0, 0, 2, 2, 2, 2, 0]
+
+
+def test_a_mended_image_is_not_reported_again(
+    bad_data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that skips bad images dies before it publishes; then one is mended, and the next run stops at any."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module._Run, "_publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(bad_data, cache, tiny_resnet, on_bad="skip")
+    write_picture(bad_data / "rose" / "001.png", seed=1)
+    with pytest.raises(UnusableDataError, match="1 of 9 images") as caught:
+        run(bad_data, cache, tiny_resnet)
+    assert "rose/001.png" not in str(caught.value)
+    write_picture(bad_data / "tulip" / "002.png", seed=2)
+    result = run(bad_data, cache, tiny_resnet)
+    assert computed(result)[1] == 5
+    assert contents(result) == contents(run(bad_data, cache.with_name("fresh"), tiny_resnet))
+
+
+def _scaled(tiny: Tiny, path: Path, factor: float) -> Tiny:
+    """Return a backbone whose features are `factor` times those of another."""
+    tensors = load_file(tiny.weights)
+    last = max(name for name in tensors if name.startswith("layer4") and name.endswith(("bn3.weight", "bn2.weight")))
+    for name in (last, last.replace("weight", "bias")):
+        tensors[name] = tensors[name] * factor + factor
+    path.write_bytes(save(tensors))
+    return Tiny("scaled", tiny.architecture, path)
+
+
+def test_overflow_of_float16_names_the_image(data: Path, cache: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    scaled = _scaled(tiny_resnet, tmp_path / "scaled.safetensors", 1e6)
+    with pytest.raises(UnusableDataError, match=r"'features': the values of image '.*iris/000\.png' overflow float16"):
+        run(data, cache, scaled)
+    store = run(data, cache, scaled, dtype="float32").backbones[0].store
+    assert store.features.dtype == np.float32
+    assert float(store.features[:].max()) > np.finfo(np.float16).max
+
+
+def test_values_that_are_not_numbers(data: Path, cache: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    scaled = _scaled(tiny_resnet, tmp_path / "scaled.safetensors", float("nan"))
+    with pytest.raises(UnusableDataError, match=r"iris/000\.png' are not finite numbers"):
+        run(data, cache, scaled, dtype="float32")
+
+
+def test_another_recipe_is_another_store(data: Path, cache: Path, tiny_resnet: Tiny, tmp_path: Path) -> None:
+    half = run(data, cache, tiny_resnet)
+    full = run(data, cache, tiny_resnet, dtype="float32")
+    assert computed(full) == [0, N]
+    other = Tiny(tiny_resnet.name, tiny_resnet.architecture, tmp_path / "other.safetensors")
+    _scaled(tiny_resnet, other.weights, 2.0)
+    third = run(data, cache, other)
+    keys = [result.backbones[0].store.manifest.key for result in (half, full, third)]
+    assert len(set(keys)) == 3
+    assert np.allclose(half.backbones[0].store.features[:], full.backbones[0].store.features[:], rtol=1e-3, atol=1e-6)
+
+
+def test_partition_size_does_not_change_the_key(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    results = [run(data, tmp_path / str(rows), tiny_resnet, partition_rows=rows) for rows in (4, 100)]
+    assert len({result.backbones[0].store.manifest.key for result in results}) == 1
+    small, large = (result.backbones[0].store.features[:] for result in results)
+    assert np.allclose(small, large, rtol=2e-3, atol=1e-6)
+
+
+def test_an_attempt_with_other_partitions_is_left_alone(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module._Run, "_publish", _refuse)
+        with pytest.raises(RefusedError):
+            run(data, cache, tiny_resnet)
+    result = run(data, cache, tiny_resnet, partition_rows=5)
+    assert computed(result) == [N, N]
+
+
+def _refuse(*_: object) -> None:
+    raise RefusedError("stopped by the test")
+
+
+@pytest.mark.parametrize(
+    "options", [{"dtype": "float64"}, {"on_bad": "ignore"}, {"batch_size": 0}, {"partition_rows": 0}, {"workers": -1}]
+)
+def test_options_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Options(**options)
+
+
+def test_names_of_any_bytes(tmp_path: Path, tiny_resnet: Tiny) -> None:
+    names = ["caf\u00e9.png", "cafe\u0301.png", "new\nline.png", "-dash.png", "esc\x1b[2J.png", "byte\udcff.png"]
+    for row, name in enumerate(names):
+        write_picture(tmp_path / "flowers" / ("rose" if row % 2 else "iris") / "x.png", seed=row).rename(
+            tmp_path / "flowers" / ("rose" if row % 2 else "iris") / name
+        )
+    result = run(tmp_path / "flowers", tmp_path / "cache", tiny_resnet)
+    assert {Path(sample).name for sample in result.backbones[0].store.sample_ids} == set(names)
+
+
+def test_memory_of_the_loader_is_bounded(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    """Batches of one image with many threads: order is kept all the same."""
+    one = run(data, cache, tiny_resnet, batch_size=1, workers=4, dtype="float32").backbones[0].store
+    many = run(data, cache.with_name("other"), tiny_resnet, batch_size=9, workers=1, dtype="float32").backbones[0].store
+    assert np.allclose(one.features[:], many.features[:], rtol=1e-4, atol=1e-6)
+    assert one.sample_sha256 == many.sample_sha256
+
+
+def test_a_verdict_names_the_slow_stage(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_forward = EagerEngine.forward
+
+    def slow(self: EagerEngine, images: np.ndarray) -> Any:
+        time.sleep(0.3)
+        return true_forward(self, images)
+
+    monkeypatch.setattr(EagerEngine, "forward", slow)
+    result = run(data, cache, tiny_resnet)
+    assert result.verdict.text.startswith("forward held it back")
+    forward = result.verdict.limits["forward"]
+    assert forward is not None
+    assert forward < N / (3 * 0.3)

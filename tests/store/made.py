@@ -1,0 +1,91 @@
+"""Small attempts and published stores of known arrays, for the tests of the store."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.layout import CLASS_NAMES, GroupEncoder, backbone_arrays, index_arrays
+from fusion_pipeline.store.manifest import Manifest
+from fusion_pipeline.store.writer import Attempt
+
+DATASET = "made"
+ROWS = 5
+PARTITION_ROWS = 2
+N_FEATURES = 3
+RECIPE: Mapping[str, Any] = {"kind": "backbone", "made": "for a test"}
+VERSION = "sha256:" + "1" * 64
+FEATURES = np.arange(ROWS * N_FEATURES, dtype=np.float16).reshape(ROWS, N_FEATURES)
+"""Row 0 begins with a zero, and no value repeats: swapped or missing chunks show."""
+
+SAMPLES = [f"{row:02x}" * 32 for row in range(ROWS)]
+
+
+@functools.cache
+def make_encoder() -> GroupEncoder:
+    specs = backbone_arrays(N_FEATURES, 2, "float16", head=True)
+    return GroupEncoder(specs, ROWS, PARTITION_ROWS, {"made": "here"})
+
+
+def open_attempt(backend: LocalBackend, name: str = "alpha", recipe: Mapping[str, Any] = RECIPE) -> Attempt:
+    return Attempt.open(backend, DATASET, name, recipe, make_encoder())
+
+
+def write_partition(attempt: Attempt, number: int) -> None:
+    rows = slice(number * PARTITION_ROWS, min((number + 1) * PARTITION_ROWS, ROWS))
+    arrays = {
+        "features": FEATURES[rows],
+        "imagenet_probabilities": np.full((len(FEATURES[rows]), 2), 0.5, np.float16),
+        "status": np.zeros(len(FEATURES[rows]), np.uint8),
+    }
+    attempt.write(number, arrays, SAMPLES[rows], {})
+
+
+def missing_partitions(attempt: Attempt) -> list[int]:
+    return [number for number in range(3) if attempt.record(number) is None]
+
+
+def finish(attempt: Attempt, version: str = VERSION) -> tuple[Manifest, bool]:
+    """Write what the attempt lacks and publish it."""
+    for number in missing_partitions(attempt):
+        write_partition(attempt, number)
+    head = {"head_weight": np.ones((2, N_FEATURES), np.float32), "head_bias": np.zeros(2, np.float32)}
+    return attempt.publish(kind="backbone", dataset_digest=version, arrays=head, made={"why": "test"})
+
+
+def publish(root: Path, name: str = "alpha", version: str = VERSION) -> Store:
+    """Publish a store of `FEATURES`."""
+    cache = Cache(root)
+    manifest, won = finish(open_attempt(cache.backend, name), version)
+    assert won
+    return next(store for store in cache[DATASET].stores() if store.manifest == manifest)
+
+
+def publish_index(root: Path, version: str = VERSION) -> Store:
+    """Publish an index of `ROWS` samples in two classes."""
+    cache = Cache(root)
+    paths = [b"a/0.png", b"a/\xff.png", b"b/2.png", b"b/3.png", b"b/4.png"]
+    specs = index_arrays(ROWS, sum(map(len, paths)), (32,))
+    encoder = GroupEncoder(specs, ROWS, PARTITION_ROWS, {CLASS_NAMES: ["a", "b"]})
+    attempt = Attempt.open(cache.backend, DATASET, "index", {"kind": "index"}, encoder)
+    for number in range(encoder.partitions):
+        samples = SAMPLES[number * PARTITION_ROWS : (number + 1) * PARTITION_ROWS]
+        arrays = {
+            "status": np.zeros(len(samples), np.uint8),
+            "thumbnails_32": np.full((len(samples), 32, 32, 3), number, np.uint8),
+        }
+        attempt.write(number, arrays, samples, {})
+    whole = {
+        "sample_path_bytes": np.frombuffer(b"".join(paths), np.uint8),
+        "sample_path_offsets": np.cumsum([0, *map(len, paths)]),
+        "sha256": np.array([list(bytes.fromhex(sample)) for sample in SAMPLES], np.uint8),
+        "label": np.array([0, 0, 1, 1, 1], np.int32),
+    }
+    manifest, _ = attempt.publish(kind="index", dataset_digest=version, arrays=whole, made={})
+    return next(store for store in cache[DATASET].stores() if store.manifest == manifest)

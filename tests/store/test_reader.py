@@ -1,0 +1,253 @@
+"""Readers: every damage is found before a value is used, any other Zarr reader works, other folders are refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, StaleError, StorageError
+from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.verify import Damage, verify
+from tests.builders import tree_bytes
+from tests.store.made import DATASET, FEATURES, SAMPLES, publish, publish_index
+
+OTHER_VERSION = "sha256:" + "2" * 64
+CHUNK = "features/c/0/0"
+OTHER_CHUNK = "features/c/1/0"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    publish_index(tmp_path)
+    return publish(tmp_path)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+
+
+def cut(keep: Callable[[int], int]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        os.truncate(path, keep(path.stat().st_size))
+
+    return damage
+
+
+DAMAGES = {
+    "flip": (flip, "content"),
+    "to 0": (cut(lambda _: 0), "length"),
+    "to 3": (cut(lambda _: 3), "length"),
+    "half": (cut(lambda n: n // 2), "length"),
+    "one less": (cut(lambda n: n - 1), "length"),
+    "delete": (Path.unlink, "missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", [CHUNK, "features/zarr.json", "zarr.json"])
+def test_damage_is_found_before_it_is_used(store: Store, damage: str, file: str) -> None:
+    make, kind = DAMAGES[damage]
+    make(store.path / file)
+    with pytest.raises(IntegrityError, match=file):
+        _ = Cache(store.backend.root)[DATASET]["alpha"].features[:]
+    assert list(verify(store)) == [Damage(file, kind)]
+
+
+@pytest.mark.parametrize("file", ["status/c/0", "head_weight/c/0/0", "imagenet_probabilities/c/2/0"])
+def test_verify_reads_every_array(store: Store, file: str) -> None:
+    flip(store.path / file)
+    assert list(verify(store)) == [Damage(file, "content")]
+
+
+def test_swapped_chunks(store: Store) -> None:
+    one, two = store.path / CHUNK, store.path / OTHER_CHUNK
+    one_content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(one_content)
+    with pytest.raises(IntegrityError, match=CHUNK):
+        _ = store.features[:2]
+    assert list(verify(store)) == [Damage(CHUNK, "content"), Damage(OTHER_CHUNK, "content")]
+
+
+def test_rows_of_whole_chunks_can_still_be_read(store: Store) -> None:
+    flip(store.path / CHUNK)
+    assert np.array_equal(store.features[2:4], FEATURES[2:4])
+
+
+def test_a_store_is_immutable(store: Store) -> None:
+    before = tree_bytes(store.backend.root)
+    with pytest.raises((PermissionError, ValueError), match=r"immutable|read.only"):
+        store.features[0] = 1
+    assert tree_bytes(store.backend.root) == before
+
+
+def test_values_and_index(store: Store) -> None:
+    assert np.array_equal(store.features[:], FEATURES)
+    assert store.probabilities[:].tolist() == [[0.5, 0.5]] * 5
+    assert store.status.tolist() == [0] * 5
+    assert store.labels.tolist() == [0, 0, 1, 1, 1]
+    assert store.class_names == ("a", "b")
+    assert store.sample_paths == (b"a/0.png", b"a/\xff.png", b"b/2.png", b"b/3.png", b"b/4.png")
+    assert store.sample_ids[1] == "a/\udcff.png"
+    assert store.sample_sha256 == ("", *SAMPLES[1:])  # the first one's digest is all zeros: it could not be read
+    assert store.thumbnails(32)[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2]
+    assert store.n_bytes == sum((store.path / name).stat().st_size for name in store.manifest.files)
+    with pytest.raises(IncompleteError, match="no array 'embedding'"):
+        store.array("embedding")
+
+
+def test_plain_zarr_reads_a_store(store: Store) -> None:
+    group = zarr.open_group(store.path, mode="r")
+    features = group["features"]
+    assert isinstance(features, zarr.Array)
+    assert np.array_equal(features[:], FEATURES)
+    assert group.attrs["made"] == "here"
+
+
+def test_xarray_reads_a_store(store: Store) -> None:
+    xarray = pytest.importorskip("xarray")
+    with xarray.open_zarr(store.path, consolidated=False) as dataset:
+        assert dataset["features"].dims == ("sample", "feature")
+        assert np.array_equal(dataset["features"].values, FEATURES)
+
+
+def test_a_reference_is_held_to_its_manifest(store: Store) -> None:
+    assert np.array_equal(Store.open(store.ref).features[:], FEATURES)
+    manifest = store.path.parents[1] / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"why":"test"', b'"why":"rest"'))
+    with pytest.raises(IntegrityError, match="changed while it was in use"):
+        Store.open(store.ref)
+
+
+def test_what_a_cache_holds(store: Store) -> None:
+    publish(store.backend.root, "beta")
+    cache = Cache(store.backend.root)
+    assert list(cache) == [DATASET]
+    assert DATASET in cache
+    assert cache[DATASET].backbones() == ("alpha", "beta")
+    assert {found.name for found in cache[DATASET].stores()} == {"index", "alpha", "beta"}
+    assert cache[DATASET][store.folder].manifest == store.manifest
+
+
+def test_a_backbone_called_index_is_not_taken_for_the_index(tmp_path: Path) -> None:
+    store = publish(tmp_path, "index")
+    with pytest.raises(IncompleteError, match="has no index"):
+        _ = store.index
+    publish_index(tmp_path)
+    assert store.class_names == ("a", "b")
+
+
+def test_missing_stores_say_what_to_run(store: Store) -> None:
+    cache = Cache(store.backend.root)
+    with pytest.raises(IncompleteError, match=r"no data set 'pets' \(it has 'made'\)"):
+        cache["pets"]
+    with pytest.raises(IncompleteError, match=r"no finished store of backbone 'gamma'.*fusion extract"):
+        cache[DATASET]["gamma"]
+    with pytest.raises(IncompleteError, match="no finished index 'ffff'"):
+        cache[DATASET].index("ffff")
+
+
+def test_a_store_of_other_images_is_stale(store: Store) -> None:
+    root = store.backend.root
+    newer = publish_index(root, OTHER_VERSION)
+    cache = Cache(root)
+    assert cache[DATASET].index().manifest == newer.manifest
+    with pytest.raises(StaleError, match="another version of the images") as caught:
+        cache[DATASET]["alpha"]
+    assert caught.value.exit_code == 14
+    older = cache[DATASET].index(store.index.folder)
+    assert cache[DATASET].store("alpha", older).manifest == store.manifest
+    assert cache[DATASET].backbones(older) == ("alpha",)
+    assert cache[DATASET].backbones() == ()
+
+
+def test_an_unfinished_store_is_not_seen(tmp_path: Path, store: Store) -> None:
+    (store.path.parents[1] / "manifest.json").unlink()
+    with pytest.raises(IncompleteError, match="no finished store of backbone 'alpha'"):
+        Cache(tmp_path)[DATASET]["alpha"]
+
+
+def _a_file(root: Path) -> Path:
+    root.write_bytes(b"\x89HDF\r\n\x1a\n")
+    return root
+
+
+def _zarr_v2(root: Path) -> Path:
+    (root / "features").mkdir(parents=True)
+    (root / ".zgroup").write_text('{"zarr_format": 2}')
+    (root / "features" / ".zarray").write_text("{}")
+    return root
+
+
+def _photographs(root: Path) -> Path:
+    (root / "roses").mkdir(parents=True)
+    (root / "roses" / "1.jpg").write_bytes(b"")
+    return root
+
+
+def _hdf5_inside(root: Path) -> Path:
+    root.mkdir()
+    (root / "features.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    return root
+
+
+def _inside(*parts: str) -> Callable[[Path], Path]:
+    def make(root: Path) -> Path:
+        store = publish(root)
+        return {"data set": root / DATASET, "store": store.path.parents[1], "group": store.path}[parts[0]]
+
+    return make
+
+
+def _data_set_without_attempts(root: Path) -> Path:
+    folder = _inside("data set")(root)
+    (folder / "attempts").rmdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _a_file,
+        _zarr_v2,
+        _photographs,
+        _hdf5_inside,
+        _inside("data set"),
+        _inside("store"),
+        _inside("group"),
+        _data_set_without_attempts,
+    ],
+)
+def test_other_places_are_refused_untouched(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    place = make(tmp_path / "place")
+    before = tree_bytes(tmp_path)
+    with pytest.raises(FormatError, match="--cache"):
+        Cache(place)
+    assert tree_bytes(tmp_path) == before
+
+
+def test_what_a_cache_may_be(tmp_path: Path) -> None:
+    """Nothing, an empty folder, the specification alone, or what a run left that was killed at its first steps."""
+    assert list(Cache(tmp_path / "nothing")) == []
+    assert not (tmp_path / "nothing").exists()
+    (tmp_path / "README.md").write_text("the format")
+    (tmp_path / ".gitignore").write_text("*")
+    (tmp_path / "flowers17").mkdir()
+    assert list(Cache(tmp_path)) == []
+
+
+def test_a_failing_disk_is_not_a_missing_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_path: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(StorageError, match="Input/output error"):
+        _ = store.features[:]

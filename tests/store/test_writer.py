@@ -1,0 +1,186 @@
+"""Attempts: resumed by re-hashing, never mixed, published once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusion_pipeline.errors import StorageError
+from fusion_pipeline.store import Cache
+from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.manifest import Manifest
+from fusion_pipeline.store.writer import Attempt, PartitionRecord, recover
+from tests.builders import tree_bytes
+from tests.store.made import (
+    DATASET,
+    SAMPLES,
+    VERSION,
+    finish,
+    missing_partitions,
+    open_attempt,
+    publish,
+    write_partition,
+)
+
+LENGTHS = {"features": 3, "imagenet_probabilities": 2}
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> LocalBackend:
+    return LocalBackend(tmp_path / "cache")
+
+
+def stopped(backend: LocalBackend) -> Attempt:
+    """Return an attempt with all its partitions, left by its run."""
+    attempt = open_attempt(backend)
+    for number in range(3):
+        write_partition(attempt, number)
+    attempt.close()
+    return attempt
+
+
+def test_resume_finds_what_is_done(backend: LocalBackend) -> None:
+    folder = stopped(backend).folder
+    resumed = open_attempt(backend)
+    assert (resumed.folder, missing_partitions(resumed)) == (folder, [])
+    record = resumed.record(2)
+    assert record is not None
+    assert record.samples == (SAMPLES[4],)
+    resumed.close()
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "record", "no-record"])
+def test_only_a_damaged_partition_is_redone(backend: LocalBackend, damage: str) -> None:
+    attempt = stopped(backend)
+    chunk = backend.path(f"{attempt.folder}/data/features/c/1/0")
+    record = backend.path(f"{attempt.folder}/done/1.json")
+    match damage:
+        case "flip":
+            chunk.write_bytes(bytes([chunk.read_bytes()[0] ^ 1]) + chunk.read_bytes()[1:])
+        case "truncate":
+            chunk.write_bytes(b"")
+        case "delete":
+            chunk.unlink()
+        case "record":
+            record.write_bytes(b'{"samples": [')
+        case "no-record":
+            record.unlink()
+    resumed = open_attempt(backend)
+    assert missing_partitions(resumed) == [1]
+    manifest, _ = finish(resumed)
+    assert manifest.content == publish(backend.root.with_name("undisturbed")).manifest.content
+
+
+def test_another_recipe_begins_anew(backend: LocalBackend) -> None:
+    attempt = stopped(backend)
+    before = tree_bytes(backend.path(attempt.folder))
+    other = open_attempt(backend, recipe={"kind": "backbone", "made": "otherwise"})
+    assert other.folder != attempt.folder
+    assert missing_partitions(other) == [0, 1, 2]
+    assert tree_bytes(backend.path(attempt.folder)) == before
+    other.close()
+
+
+def test_a_living_owner_keeps_its_attempt(backend: LocalBackend) -> None:
+    first = open_attempt(backend)
+    write_partition(first, 0)
+    second = open_attempt(backend)
+    assert second.folder != first.folder
+    assert missing_partitions(second) == [0, 1, 2]
+    first.close()
+    second.close()
+
+
+def test_the_loser_uses_the_winners_store(backend: LocalBackend) -> None:
+    first, second = open_attempt(backend), open_attempt(backend)
+    winner, won = finish(first)
+    assert won
+    assert finish(second) == (winner, False)
+    stores = Cache(backend.root)[DATASET].stores()
+    assert [store.manifest for store in stores] == [winner]
+    assert backend.list(f"{DATASET}/attempts") == []
+    assert backend.list(f"{DATASET}/{stores[0].folder}/attempts") == [winner.attempt]
+
+
+def test_many_threads_publish_one_store(backend: LocalBackend) -> None:
+    attempts = [open_attempt(backend) for _ in range(4)]
+    barrier = threading.Barrier(len(attempts))
+    results: list[tuple[Manifest, bool]] = []
+
+    def publish_one(attempt: Attempt) -> None:
+        barrier.wait()
+        results.append(finish(attempt))
+
+    threads = [threading.Thread(target=publish_one, args=(attempt,)) for attempt in attempts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won for _, won in results) == [False, False, False, True]
+    assert len({manifest.attempt for manifest, _ in results}) == 1
+    assert len(Cache(backend.root)[DATASET].stores()) == 1
+
+
+def test_an_attempt_that_vanishes_while_it_is_looked_at(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner finishes between the look at the attempt and the taking of its lock."""
+    owner = stopped(backend)
+    true_lock = LocalBackend.lock
+
+    def lock_late(self: LocalBackend, path: str) -> object:
+        if owner.folder in path:
+            backend.remove(owner.folder)
+        return true_lock(self, path)
+
+    monkeypatch.setattr(LocalBackend, "lock", lock_late)
+    attempt = open_attempt(backend)
+    assert attempt.folder != owner.folder
+    assert not backend.exists(owner.folder)
+    recover(backend, DATASET)
+    assert finish(attempt)[1]
+
+
+def test_the_manifest_names_every_file(tmp_path: Path) -> None:
+    store = publish(tmp_path)
+    assert {name: entry.sha256 for name, entry in store.manifest.files.items()} == tree_bytes(store.path)
+    assert store.manifest.identity["dataset"] == VERSION
+    assert {"created", "host", "user", "why"} <= set(store.manifest.made)
+
+
+def test_discard_leaves_nothing(backend: LocalBackend) -> None:
+    attempt = open_attempt(backend)
+    write_partition(attempt, 0)
+    attempt.discard()
+    assert backend.list(f"{DATASET}/attempts") == []
+
+
+def test_a_record_round_trips(backend: LocalBackend) -> None:
+    attempt = open_attempt(backend)
+    nothing = {name: np.full((1, length), np.nan, np.float16) for name, length in LENGTHS.items()}
+    attempt.write(2, {**nothing, "status": np.array([6], np.uint8)}, [""], {4: 6})
+    record = attempt.record(2)
+    assert record is not None
+    assert record.bad == {4: 6}
+    assert PartitionRecord.from_bytes(record.to_bytes()) == record
+    attempt.close()
+
+
+def test_storage_that_fails_keeps_finished_partitions(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = open_attempt(backend)
+    write_partition(attempt, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBackend, "_write_partial", no_space)
+        with pytest.raises(StorageError, match="No space"):
+            write_partition(attempt, 1)
+    attempt.close()
+    resumed = open_attempt(backend)
+    assert missing_partitions(resumed) == [1, 2]
+    resumed.close()
