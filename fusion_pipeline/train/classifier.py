@@ -73,7 +73,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         Raises
         ------
         UsageError
-            If shapes do not fit, or there is no such gate.
+            If shapes do not fit, a penalty is not positive, or there is no such gate.
         UnusableDataError
             If a feature is not finite, or a class has fewer than 2 rows.
         """
@@ -83,7 +83,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         n = _check_rows({**matrices, "y": labels})
         check_classes(labels, [str(label) for label in classes], folds=1)
         inputs = _gate_inputs(gate, n, matrices, thumbnails)
-        alphas = DEFAULT_ALPHAS if self.alphas is None else tuple(self.alphas)
+        alphas = _alphas(self.alphas)
         fits = [fit_expert(matrix, labels, len(classes), self.seed, alphas) for matrix in matrices.values()]
         gate.fit(inputs, np.stack([fit.out_of_fold for fit in fits], axis=1), labels, self.seed)
         return self.assemble(classes, {name: fit.expert for name, fit in zip(matrices, fits, strict=True)}, gate)
@@ -115,7 +115,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def predict(self, X: Mapping[str, ArrayLike], thumbnails: ArrayLike | None = None) -> NDArray[Any]:
         """Return the most probable label of each row, (n,); parameters as in `fit`."""
-        return np.asarray(self.classes_[self.predict_proba(X, thumbnails).argmax(axis=1)])
+        best = self.predict_proba(X, thumbnails).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
     def gate_weights(self, X: Mapping[str, ArrayLike], thumbnails: ArrayLike | None = None) -> FloatArray:
         """Return how much each backbone is trusted on each row, (n, n_backbones) float64; parameters as in `fit`."""
@@ -139,6 +140,14 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "experts_")
+
+
+def _alphas(alphas: Sequence[float] | None) -> tuple[float, ...]:
+    """Return the penalties to choose from."""
+    found = DEFAULT_ALPHAS if alphas is None else tuple(float(alpha) for alpha in alphas)
+    if not found or not all(0 < alpha < float("inf") for alpha in found):
+        raise UsageError(f"Penalties must be positive numbers, at least one, but alphas={alphas!r} was given.")
+    return found
 
 
 def _matrices(X: Mapping[str, ArrayLike]) -> dict[str, Matrix]:

@@ -13,7 +13,7 @@ from fusion_pipeline.executors import Executor, Handle
 from fusion_pipeline.train.aligned import Aligned, AlignedStores
 from fusion_pipeline.train.classifier import FusionClassifier
 from fusion_pipeline.train.folds import Split, check_classes, stratified_folds
-from fusion_pipeline.train.gates.registry import GATES, make_gate
+from fusion_pipeline.train.gates.registry import GATES, gate_entry
 from fusion_pipeline.train.tasks import ExpertResult, ExpertTask, GateResult, GateTask, run_expert, run_gate
 
 FloatArray = NDArray[np.float64]
@@ -105,7 +105,7 @@ def cross_validate(
     UsageError
         If there is no such gate, or a backbone bears a gate's name.
     """
-    make_gate(gate)
+    gate_entry(gate)
     for name in set(aligned.backbones).intersection(GATES):
         raise UsageError(
             f"Backbone '{name}' bears the name of a gate, so that their rows would mix. Rename the backbone."

@@ -10,7 +10,7 @@ is close to diagonal, so that few steps of L-BFGS lead from the optimum of one p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,11 @@ IntArray = NDArray[np.int64]
 # Below this share of the largest eigenvalue a direction is rounding noise of the Gram matrix.
 _NOISE = 1e-13
 
-# Memory of 20 steps, since vectors are cheap next to the matrix products that a longer way to the optimum would cost.
-_LBFGS = {"maxcor": 20, "maxiter": 2000, "maxfun": 4000, "ftol": 1e-10, "gtol": 1e-5}
+# At this precision the objective ends within a millionth of its least value, even where a weak penalty leaves it flat.
+EXACT = 1e-10
+
+# In the eigenbasis a memory of few steps is as good as one of many, and cheaper.
+_LBFGS = {"maxcor": 6, "maxiter": 2000, "maxfun": 4000, "gtol": 1e-5}
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
@@ -72,31 +75,33 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class SoftmaxPath:
-    """Softmax regressions of the same rows under several penalties.
+class SoftmaxFit:
+    """A softmax regression at the optimum for one penalty.
 
     Attributes
     ----------
-    alphas : ndarray (n_alphas,), float64
-        Penalties as they were given.
-    weights : ndarray (n_alphas, n_features, n_classes), float64
-    intercepts : ndarray (n_alphas, n_classes), float64
-    objectives : ndarray (n_alphas,), float64
-        The objective at each optimum.
+    alpha : float
+        The penalty.
+    weights : ndarray (n_features, n_classes), float64
+    intercept : ndarray (n_classes,), float64
+    objective : float
+        Its least value.
     """
 
-    alphas: FloatArray
+    alpha: float
     weights: FloatArray
-    intercepts: FloatArray
-    objectives: FloatArray
+    intercept: FloatArray
+    objective: float
 
     def logits(self, X: FloatArray) -> FloatArray:
-        """Return the logits of `X` (n, n_features) under every penalty, as (n_alphas, n, n_classes) float64."""
-        return np.asarray(X @ self.weights + self.intercepts[:, None, :])
+        """Return the logits (n, n_classes), float64, of `X` (n, n_features)."""
+        return X @ self.weights + self.intercept
 
 
-def fit_path(X: FloatArray, labels: IntArray, n_classes: int, alphas: Sequence[float]) -> SoftmaxPath:
-    """Fit a softmax regression for each penalty.
+def fit_path(
+    X: FloatArray, labels: IntArray, n_classes: int, alphas: Iterable[float], precision: float = EXACT
+) -> Iterator[SoftmaxFit]:
+    """Fit a softmax regression for one penalty after the other, each when it is asked for.
 
     Parameters
     ----------
@@ -105,13 +110,15 @@ def fit_path(X: FloatArray, labels: IntArray, n_classes: int, alphas: Sequence[f
     labels : ndarray (n,), int64
         Classes 0 .. n_classes - 1, each with at least one row.
     n_classes : int
-    alphas : sequence of float
-        Penalties, all positive, in any order; they are solved from strong to weak.
+    alphas : iterable of float
+        Penalties, all positive, in any order.
+    precision : float
+        The search for an optimum ends when a step lowers the objective by less than this share.
 
-    Returns
-    -------
-    SoftmaxPath
-        In the order of `alphas`.
+    Yields
+    ------
+    SoftmaxFit
+        From the strongest penalty to the weakest: each optimum is where the search for the next one starts.
 
     Raises
     ------
@@ -120,27 +127,24 @@ def fit_path(X: FloatArray, labels: IntArray, n_classes: int, alphas: Sequence[f
 
     Examples
     --------
-    >>> path = fit_path(np.array([[-1.0], [-0.9], [0.8], [1.1]]), np.array([0, 0, 1, 1]), 2, [0.1, 10.0])
-    >>> path.weights.shape, bool(path.weights[0, 0, 1] > path.weights[1, 0, 1] > 0)
-    ((2, 1, 2), True)
+    >>> X, labels = np.array([[-1.0], [-0.9], [0.8], [1.1]]), np.array([0, 0, 1, 1])
+    >>> [(fit.alpha, fit.weights.round(2).tolist()) for fit in fit_path(X, labels, 2, [0.1, 10.0])]
+    [(10.0, [[-0.16, 0.16]]), (0.1, [[-1.64, 1.64]])]
     """
-    _check_problem(labels, n_classes, alphas)
+    penalties = sorted((float(alpha) for alpha in alphas), reverse=True)
+    _check_problem(labels, n_classes, penalties)
     basis = _Eigenbasis.of(np.asarray(X, dtype=np.float64))
-    problem = _Problem(basis.scores, labels, n_classes)
-    penalties = np.asarray(alphas, dtype=np.float64)
+    problem = _Problem(basis.scores, labels, n_classes, precision)
     theta, intercept = problem.start()
-    solutions: dict[int, tuple[FloatArray, FloatArray, float]] = {}
-    for position in np.argsort(-penalties, kind="stable"):
-        theta, intercept, objective = problem.solve(float(penalties[position]), theta, intercept)
-        solutions[int(position)] = (theta, intercept, objective)
-    thetas, intercepts, objectives = zip(*(solutions[position] for position in range(len(penalties))), strict=True)
-    weights = np.stack([basis.weights(theta) for theta in thetas])
-    return SoftmaxPath(penalties, weights, np.stack(intercepts) - basis.mean @ weights, np.array(objectives))
+    for alpha in penalties:
+        theta, intercept, objective = problem.solve(alpha, theta, intercept)
+        weights = basis.weights(theta)
+        yield SoftmaxFit(alpha, weights, intercept - basis.mean @ weights, objective)
 
 
 def _check_problem(labels: IntArray, n_classes: int, alphas: Sequence[float]) -> None:
-    if len(alphas) == 0 or min(alphas) <= 0:
-        raise ValueError(f"Penalties must be positive numbers, but got {list(alphas)}.")
+    if not alphas or min(alphas) <= 0:
+        raise ValueError(f"Penalties must be positive numbers, but got {alphas}.")
     counts = np.bincount(labels, minlength=n_classes)
     if counts.min() == 0:
         raise UnusableDataError(
@@ -179,10 +183,10 @@ class _Eigenbasis:
 class _Problem:
     """The softmax regression of labels on scores (n, r)."""
 
-    def __init__(self, scores: FloatArray, labels: IntArray, n_classes: int) -> None:
+    def __init__(self, scores: FloatArray, labels: IntArray, n_classes: int, precision: float) -> None:
         self.scores = np.ascontiguousarray(scores)
-        self.squares = self.scores**2
         self.targets = np.eye(n_classes)[labels]
+        self.options = {**_LBFGS, "ftol": precision}
 
     def start(self) -> tuple[FloatArray, FloatArray]:
         """Return the optimum under an infinite penalty: no weights, the class frequencies as intercepts."""
@@ -199,7 +203,7 @@ class _Problem:
             return value, (gradient / scale).ravel()
 
         start = np.vstack([theta, intercept]) * scale
-        found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=_LBFGS)
+        found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=self.options)
         parameters = found.x.reshape(shape) / scale
         return parameters[:-1], parameters[-1], float(found.fun)
 
@@ -208,7 +212,7 @@ class _Problem:
         probabilities = softmax(self.scores @ theta + intercept)
         spread = probabilities * (1.0 - probabilities)
         # A floor keeps an intercept movable whose class is already predicted with certainty.
-        diagonal = np.vstack([self.squares.T @ spread + alpha, np.maximum(spread.sum(axis=0), 1e-3)])
+        diagonal = np.vstack([(self.scores**2).T @ spread + alpha, np.maximum(spread.sum(axis=0), 1e-3)])
         return np.asarray(np.sqrt(diagonal))
 
     def _objective(self, alpha: float, parameters: FloatArray) -> tuple[float, FloatArray]:

@@ -47,8 +47,8 @@ GATES: Mapping[str, GateEntry] = MappingProxyType(
 )
 
 
-def make_gate(name: str) -> Gate:
-    """Return an unfitted gate.
+def gate_entry(name: str) -> GateEntry:
+    """Return the entry of a gate; loads nothing.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def make_gate(name: str) -> Gate:
 
     Examples
     --------
-    >>> make_gate("constant").name
-    'constant'
-    >>> make_gate("embeding")  # doctest: +ELLIPSIS
+    >>> gate_entry("constant").class_name
+    'ConstantGate'
+    >>> gate_entry("embeding")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     fusion_pipeline.errors.UsageError: There is no gate 'embeding'. Did you mean 'embedding'? Known gates: average, ...
     """
@@ -74,4 +74,15 @@ def make_gate(name: str) -> Gate:
         raise UsageError(
             f"There is no gate '{printable(name)}'. Did you mean '{nearest}'? Known gates: {', '.join(GATES)}."
         )
-    return entry.make(name)
+    return entry
+
+
+def make_gate(name: str) -> Gate:
+    """Return an unfitted gate; errors as of `gate_entry`.
+
+    Examples
+    --------
+    >>> make_gate("constant").name
+    'constant'
+    """
+    return gate_entry(name).make(name)

@@ -1,0 +1,36 @@
+"""The constant gate: the optimum that scipy finds, and proportions worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import softmax
+
+from fusion_pipeline.train.gates.constant import mixture_proportions
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_expectation_maximisation_finds_the_optimum_of_scipy(seed: int) -> None:
+    truth = np.random.default_rng(seed).beta(2, 1, size=(80, 4)) * np.array([1.0, 0.9, 0.6, 0.5]) + 1e-3
+
+    def loss(logits: np.ndarray) -> float:
+        weights = softmax(logits)
+        return float(-np.log(truth @ weights).sum() - 0.7 * np.log(weights).sum())
+
+    found = minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-8})
+    np.testing.assert_allclose(mixture_proportions(truth, prior=0.7), softmax(found.x), atol=1e-5)
+
+
+def test_one_expert_alone_gets_everything() -> None:
+    np.testing.assert_array_equal(mixture_proportions(np.array([[0.3], [0.4]])), [1.0])
+
+
+def test_experts_that_each_own_some_rows_get_their_shares() -> None:
+    # Each row belongs to one expert, so the responsibilities are counts: (3 + 1) / (4 + 2) and (1 + 1) / (4 + 2).
+    truth = np.array([[1.0, 1e-15], [1.0, 1e-15], [1.0, 1e-15], [1e-15, 1.0]])
+    np.testing.assert_allclose(mixture_proportions(truth, prior=1.0), [2 / 3, 1 / 3], rtol=1e-9)
+
+
+def test_the_prior_keeps_every_expert_in_play() -> None:
+    assert mixture_proportions(np.array([[1.0, 1e-15]] * 1000))[1] == pytest.approx(1 / 1002, rel=1e-6)

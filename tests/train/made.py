@@ -1,0 +1,95 @@
+"""Made-up features, and published stores of them, for the tests of stage two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays, index_arrays
+from fusion_pipeline.store.writer import Attempt
+from fusion_pipeline.train.aligned import Aligned
+
+SIZES = {"alpha": 12, "beta": 20}
+DATASET = "made"
+
+
+def make_features(
+    labels: np.ndarray, n_features: int, seed: int, strength: float = 1.0, dtype: str = "float16"
+) -> np.ndarray:
+    """Return features (n, n_features) whose class means stand `strength` apart in unit noise."""
+    generator = np.random.default_rng(seed)
+    means = strength * generator.normal(size=(int(labels.max()) + 1, n_features))
+    return (means[labels] + generator.normal(size=(len(labels), n_features))).astype(dtype)
+
+
+def make_labels(per_class: int, n_classes: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(np.repeat(np.arange(n_classes), per_class))
+
+
+def make_thumbnails(n: int, size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, size=(n, size, size, 3), dtype=np.uint8)
+
+
+def publish(
+    cache: Path,
+    features: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    bad: Mapping[str, Sequence[int]] | None = None,
+    version: str = "sha256:" + "0" * 64,
+    thumbnail_sizes: Sequence[int] = (32,),
+) -> list[Store]:
+    """Publish an index and one store per backbone; `bad` names the rows that each backbone could not compute."""
+    home = Cache(cache)
+    n, bad = len(labels), bad or {}
+    paths = [f"{row:03}.jpg".encode() for row in range(n)]
+    index = GroupEncoder(
+        index_arrays(n, sum(map(len, paths)), thumbnail_sizes),
+        n,
+        attributes={"class_names": [f"class {label}" for label in range(int(labels.max()) + 1)]},
+    )
+    pictures = {f"thumbnails_{size}": make_thumbnails(n, size) for size in thumbnail_sizes}
+    whole = {
+        "sample_path_bytes": np.frombuffer(b"".join(paths), np.uint8),
+        "sample_path_offsets": np.concatenate([[0], np.cumsum([len(path) for path in paths])]),
+        "sha256": np.ones((n, 32), np.uint8),
+        "label": labels.astype(np.int32),
+    }
+    _publish(home, "index", index, pictures, bad.get("index", ()), version, whole)
+    for name, matrix in features.items():
+        encoder = GroupEncoder(backbone_arrays(matrix.shape[1], 0, str(matrix.dtype), head=False), n)
+        _publish(home, name, encoder, {"features": matrix}, bad.get(name, ()), version, {})
+    found = {store.name: store for store in home[DATASET].stores() if store.manifest.dataset == version}
+    return [found[name] for name in features]
+
+
+def _publish(
+    home: Cache,
+    name: str,
+    encoder: GroupEncoder,
+    arrays: Mapping[str, np.ndarray],
+    bad: Sequence[int],
+    version: str,
+    whole: Mapping[str, np.ndarray],
+) -> None:
+    status = np.zeros(encoder.rows, np.uint8)
+    status[list(bad)] = 1
+    attempt = Attempt.open(home.backend, DATASET, name, {"recipe": name}, encoder)
+    for number in range(encoder.partitions):
+        rows = slice(number * encoder.partition_rows, min((number + 1) * encoder.partition_rows, encoder.rows))
+        part = {array: values[rows] for array, values in {**arrays, "status": status}.items()}
+        attempt.write(number, part, ["00"] * (rows.stop - rows.start), {})
+    kind = "index" if name == "index" else "backbone"
+    attempt.publish(kind=kind, dataset_digest=version, arrays=whole, made={})
+
+
+def make_aligned(cache: Path, per_class: int = 20, n_classes: int = 3, **options: object) -> Aligned:
+    """Return the record of two made backbones, each of which sees a part of what tells the classes apart."""
+    labels = make_labels(per_class, n_classes)
+    features = {
+        name: make_features(labels, size, seed, 0.5) for seed, (name, size) in enumerate(SIZES.items(), start=1)
+    }
+    return Aligned.of(publish(cache, features, labels, **options))  # type: ignore[arg-type]

@@ -1,0 +1,117 @@
+"""The estimator: scikit-learn's conventions, and inputs that do not fit refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from fusion_pipeline.errors import UnusableDataError, UsageError
+from fusion_pipeline.train.classifier import FusionClassifier
+from tests.train.made import make_features, make_labels, make_thumbnails
+
+CODES = make_labels(10, 3)
+LABELS = np.array(["tulip", "daisy", "rose"])[CODES]
+FEATURES = {"alpha": make_features(CODES, 6, 1), "beta": make_features(CODES, 9, 2)}
+
+
+@pytest.fixture(scope="module")
+def model() -> FusionClassifier:
+    return FusionClassifier(gate="constant", seed=3).fit(FEATURES, LABELS)
+
+
+def test_it_learns_and_names_its_parts(model: FusionClassifier) -> None:
+    assert model.classes_.tolist() == ["daisy", "rose", "tulip"]
+    assert model.backbones_ == tuple(model.experts_) == ("alpha", "beta")
+    assert model.gate_.name == "constant"
+    assert model.fallback_ is model.gate_.fallback
+    assert model.score(FEATURES, LABELS) > 0.9
+    probabilities = model.predict_proba(FEATURES)
+    assert probabilities.shape == (30, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
+    assert (model.predict(FEATURES) == model.classes_[probabilities.argmax(axis=1)]).all()
+
+
+def test_the_order_of_the_mapping_does_not_matter_for_predictions(model: FusionClassifier) -> None:
+    turned = dict(reversed(FEATURES.items()))
+    assert model.predict_proba(turned).tobytes() == model.predict_proba(FEATURES).tobytes()
+
+
+def test_scikit_learns_conventions() -> None:
+    model = FusionClassifier(gate="average", seed=5, alphas=[1.0])
+    assert clone(model).get_params() == {"gate": "average", "seed": 5, "alphas": [1.0]}
+    with pytest.raises(NotFittedError):
+        model.predict(FEATURES)
+    assert model.set_params(seed=6).seed == 6
+
+
+def test_one_backbone_alone_is_its_expert() -> None:
+    model = FusionClassifier(gate="average").fit({"alpha": FEATURES["alpha"]}, LABELS)
+    alone = model.experts_["alpha"].probabilities(FEATURES["alpha"])
+    np.testing.assert_array_equal(model.predict_proba({"alpha": FEATURES["alpha"]}), alone)
+
+
+def test_lists_of_whole_numbers_are_features_too() -> None:
+    model = FusionClassifier(gate="average").fit({"alpha": [[0], [1], [8], [9]]}, [5, 5, 7, 7])
+    assert model.predict({"alpha": [[0], [9]]}).tolist() == [5, 7]
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ({"alpha": FEATURES["alpha"]}, "lack 'beta'"),
+        ({**FEATURES, "gamma": FEATURES["beta"]}, "have 'gamma' too many"),
+        ({"alpha": FEATURES["alpha"][:5], "beta": FEATURES["beta"]}, "alpha 5, beta 30"),
+        (
+            {"alpha": FEATURES["beta"], "beta": FEATURES["beta"]},
+            "'alpha' has 9 features, but the model was fitted on 6",
+        ),
+        ({"alpha": FEATURES["alpha"][0], "beta": FEATURES["beta"]}, r"'alpha' have shape \(6,\)"),
+        (FEATURES["alpha"], "mapping with one matrix per backbone"),
+        ({}, "mapping with one matrix per backbone"),
+    ],
+)
+def test_features_that_do_not_fit_are_refused_by_name(model: FusionClassifier, X: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        model.predict(X)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused_by_backbone_and_row(model: FusionClassifier, value: float) -> None:
+    spoilt = {name: matrix.copy() for name, matrix in FEATURES.items()}
+    spoilt["beta"][4, 2] = value
+    for call in (lambda: model.predict(spoilt), lambda: FusionClassifier(gate="average").fit(spoilt, LABELS)):
+        with pytest.raises(UnusableDataError, match="'beta' are not finite in row 4"):
+            call()
+
+
+def test_labels_must_match_and_have_two_rows_a_class() -> None:
+    with pytest.raises(UsageError, match="alpha 30, beta 30, y 29"):
+        FusionClassifier(gate="average").fit(FEATURES, LABELS[:-1])
+    lonely = np.array([*LABELS[:-1], "iris"])
+    with pytest.raises(UnusableDataError, match="Class 'iris' has 1 usable image"):
+        FusionClassifier(gate="average").fit(FEATURES, lonely)
+
+
+def test_a_cnn_gate_names_the_thumbnails_that_it_needs() -> None:
+    model = FusionClassifier(gate="cnn32")
+    with pytest.raises(UsageError, match=r"\(30, 32, 32, 3\) and dtype uint8, but none were given"):
+        model.fit(FEATURES, LABELS)
+    with pytest.raises(UsageError, match=r"got \(30, 64, 64, 3\) uint8"):
+        model.fit(FEATURES, LABELS, make_thumbnails(30, 64))
+    with pytest.raises(UsageError, match=r"got \(30, 32, 32, 3\) float64"):
+        model.fit(FEATURES, LABELS, make_thumbnails(30, 32) / 255)
+
+
+@pytest.mark.parametrize("alphas", [[], [0.0], [1.0, -1.0], [float("nan")]])
+def test_penalties_that_are_none_are_refused(alphas: list[float]) -> None:
+    with pytest.raises(UsageError, match="positive numbers"):
+        FusionClassifier(gate="average", alphas=alphas).fit(FEATURES, LABELS)
+
+
+def test_an_unknown_gate_is_refused_before_any_work() -> None:
+    with pytest.raises(UsageError, match="no gate 'embed'"):
+        FusionClassifier(gate="embed").fit(FEATURES, LABELS)

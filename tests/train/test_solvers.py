@@ -1,0 +1,73 @@
+"""Solvers: scikit-learn's optimum, for wide and tall matrices, along a whole path of penalties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax as scipy_log_softmax
+from sklearn.linear_model import LogisticRegression
+
+from fusion_pipeline.errors import UnusableDataError
+from fusion_pipeline.train.solvers import fit_path, log_softmax, softmax
+from tests.train.made import make_features, make_labels
+
+ALPHAS = [100.0, 1.0, 0.03]
+
+
+def objective(X: np.ndarray, y: np.ndarray, alpha: float, weights: np.ndarray, intercept: np.ndarray) -> float:
+    likelihood = scipy_log_softmax(X @ weights + intercept, axis=1)[np.arange(len(y)), y].sum()
+    return float(alpha / 2 * (weights**2).sum() - likelihood)
+
+
+@pytest.mark.parametrize(("n_features", "n_classes"), [(90, 3), (7, 4), (30, 2)])
+def test_every_penalty_reaches_the_optimum_of_scikit_learn(n_features: int, n_classes: int) -> None:
+    y = make_labels(60 // n_classes, n_classes)
+    X = make_features(y, n_features, seed=1, strength=0.4, dtype="float64") + 0.5
+    for fit in fit_path(X, y, n_classes, ALPHAS):
+        alpha, ours = fit.alpha, objective(X, y, fit.alpha, fit.weights, fit.intercept)
+        assert ours == pytest.approx(fit.objective, rel=1e-9)
+        if n_classes > 2:  # with two classes scikit-learn penalises one vector where ours penalises two
+            reference = LogisticRegression(C=1 / alpha, tol=1e-8, max_iter=20_000).fit(X, y)
+            theirs = objective(X, y, alpha, reference.coef_.T, reference.intercept_)
+        else:
+            reference = LogisticRegression(C=2 / alpha, tol=1e-8, max_iter=20_000).fit(X, y)
+            half = np.concatenate([-reference.coef_, reference.coef_]).T / 2
+            theirs = objective(X, y, alpha, half, np.array([-1.0, 1.0]) * reference.intercept_ / 2)
+        assert ours <= theirs * (1 + 1e-6)
+
+
+def test_penalties_come_from_strong_to_weak_and_only_when_asked_for() -> None:
+    y = make_labels(10, 3)
+    X = make_features(y, 8, seed=1, dtype="float64")
+    up, down = list(fit_path(X, y, 3, ALPHAS[::-1])), fit_path(X, y, 3, ALPHAS)
+    assert [fit.alpha for fit in up] == ALPHAS
+    np.testing.assert_array_equal(up[0].weights, next(down).weights)
+    np.testing.assert_array_equal(up[1].weights, next(down).weights)
+
+
+def test_columns_that_repeat_or_never_vary_do_no_harm() -> None:
+    y = make_labels(10, 3)
+    X = make_features(y, 4, seed=1, dtype="float64")
+    wide = np.hstack([X, X, np.ones((len(y), 2))])
+    fit = next(fit_path(wide, y, 3, [1.0]))
+    np.testing.assert_allclose(fit.weights[-2:], 0.0, atol=1e-9)
+    np.testing.assert_allclose(fit.weights[:4], fit.weights[4:8], atol=1e-7)
+
+
+def test_rows_without_any_variation_give_the_class_frequencies() -> None:
+    fit = next(fit_path(np.ones((4, 3)), np.array([0, 1, 1, 1]), 2, [1.0]))
+    np.testing.assert_allclose(softmax(fit.logits(np.ones((1, 3)))), [[0.25, 0.75]], atol=1e-5)
+
+
+def test_a_class_without_rows_and_bad_penalties_are_refused() -> None:
+    with pytest.raises(UnusableDataError, match="Class number 1"):
+        next(fit_path(np.eye(3), np.array([0, 0, 2]), 3, [1.0]))
+    for alphas in ([], [0.0], [1.0, -1.0]):
+        with pytest.raises(ValueError, match="positive"):
+            next(fit_path(np.eye(3), np.array([0, 1, 2]), 3, alphas))
+
+
+def test_softmax_by_hand_and_far_out() -> None:
+    np.testing.assert_allclose(softmax(np.log([[1.0, 3.0]])), [[0.25, 0.75]])
+    np.testing.assert_array_equal(softmax(np.array([1e4, 0.0])), [1.0, 0.0])
+    np.testing.assert_allclose(np.exp(log_softmax(np.array([[800.0, 801.0]]))), softmax(np.array([[0.0, 1.0]])))
