@@ -28,6 +28,12 @@ def _tiny(folder: Path, name: str, architecture: str) -> Tiny:
 
 
 @pytest.fixture(autouse=True)
+def _no_syncing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out syncing: it takes most of the time, and changes nothing that a live machine can see."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
+@pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the caller's FUSION_* variables from the tests, but for the one that names the real photographs."""
     for variable in [name for name in os.environ if name.startswith("FUSION_") and name != "FUSION_TEST_DATA"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,6 @@ def _download_url(url: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        stem = name.rsplit(".", 1)[0]
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=stem.rsplit("-", 1)[1] if "-" in stem else None)
+        stated = re.search(r"-([0-9a-f]{8,})\.", name)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=stated[1] if stated else None)
     return path

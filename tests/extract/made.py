@@ -1,12 +1,7 @@
-"""Shorthand for extractions of tiny backbones, and processes that are quick to start and may be killed."""
+"""Shorthand for extractions of tiny backbones in this process."""
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,52 +27,3 @@ def contents(extraction: Extraction) -> list[str]:
 def computed(extraction: Extraction) -> list[int]:
     """Return the numbers of rows computed for the index and for each backbone."""
     return [item.computed for item in (extraction.index, *extraction.backbones)]
-
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-# Importing torch and timm takes longer than everything else in these tests: one server does it for all processes.
-_CONTEXT.set_forkserver_preload(["tests.extract.made"])
-
-
-class Command:
-    """A `fusion` command in a process of its own.
-
-    Parameters
-    ----------
-    folder : Path
-        Its working folder; its output lands there too.
-    arguments : sequence of str
-        Its command line.
-    """
-
-    def __init__(self, folder: Path, *arguments: str, name: str = "command") -> None:
-        self._output = folder / f"{name}.out"
-        self._errors = folder / f"{name}.err"
-        self.process = _CONTEXT.Process(target=_main, args=(str(folder), arguments, self._output, self._errors))
-        self.process.start()
-
-    def wait(self) -> int:
-        """Return its exit code; negative for the signal that ended it."""
-        self.process.join(120)
-        assert self.process.exitcode is not None, "the command hangs"
-        return self.process.exitcode
-
-    @property
-    def errors(self) -> str:
-        """What it wrote to stderr."""
-        return self._errors.read_text()
-
-    @property
-    def document(self) -> Any:
-        """The JSON document that it wrote to stdout."""
-        return json.loads(self._output.read_text())
-
-
-def _main(folder: str, arguments: Sequence[str], output: Path, errors: Path) -> None:
-    from fusion_pipeline.commands import main  # noqa: PLC0415 - the library's tests do without
-
-    os.chdir(folder)
-    for stream, path in ((sys.stdout, output), (sys.stderr, errors)):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(descriptor, stream.fileno())
-    main(list(arguments), prog_name="fusion")

@@ -245,7 +245,7 @@ def test_a_mended_image_is_not_reported_again(
     assert "rose/001.png" not in str(caught.value)
     write_picture(bad_data / "tulip" / "002.png", seed=2)
     result = run(bad_data, cache, tiny_resnet)
-    assert computed(result)[1] == 5
+    assert computed(result) == [1, 1]  # the run before has redone the partition of the first one
     assert contents(result) == contents(run(bad_data, cache.with_name("fresh"), tiny_resnet))
 
 
@@ -265,7 +265,7 @@ def test_overflow_of_float16_names_the_image(data: Path, cache: Path, tmp_path: 
         run(data, cache, scaled)
     store = run(data, cache, scaled, dtype="float32").backbones[0].store
     assert store.features.dtype == np.float32
-    assert float(store.features[:].max()) > np.finfo(np.float16).max
+    assert float(store.features[:].max()) > float(np.finfo(np.float16).max)
 
 
 def test_values_that_are_not_numbers(data: Path, cache: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:

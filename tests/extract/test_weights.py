@@ -196,10 +196,10 @@ def test_the_hub_is_asked_for_what_timm_publishes(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert locate_weights(find_backbone("timm:test_resnet.r160_in1k", {})) == tmp_path / "model.safetensors"
-    locate_weights(find_backbone("xception", {}))
+    locate_weights(find_backbone("resnet50", {}))
     assert asked == [
         ("timm/test_resnet.r160_in1k", "model.safetensors"),
-        ("timm/legacy_xception.tf_in1k", "model.safetensors"),
+        ("timm/resnet50.tv_in1k", "model.safetensors"),
     ]
 
 

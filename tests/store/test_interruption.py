@@ -19,12 +19,6 @@ from tests.store.failpoints import killed_at
 from tests.store.made import DATASET, FEATURES, finish, missing_partitions, open_attempt, publish, write_partition
 
 
-@pytest.fixture
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out syncing: it takes most of the time, and changes nothing that a live machine can see."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
-
-
 def run(root: Path) -> None:
     """Do what an extraction does to its cache."""
     backend = Cache(root).backend
@@ -42,7 +36,6 @@ def check_whole_or_none(root: Path, content: str) -> int:
     return len(stores)
 
 
-@pytest.mark.usefixtures("_quick_disk")
 def test_killed_at_every_operation(tmp_path: Path) -> None:
     content = publish(tmp_path / "undisturbed").manifest.content
     seen: set[int] = set()
@@ -59,7 +52,6 @@ def test_killed_at_every_operation(tmp_path: Path) -> None:
     assert seen == {0, 1}
 
 
-@pytest.mark.usefixtures("_quick_disk")
 def test_killed_twice(tmp_path: Path) -> None:
     """The run that mends is killed as well, at each of its operations."""
     content = publish(tmp_path / "undisturbed").manifest.content
@@ -76,7 +68,6 @@ def test_killed_twice(tmp_path: Path) -> None:
     assert not died
 
 
-@pytest.mark.usefixtures("_quick_disk")
 def test_loser_killed_at_every_operation(tmp_path: Path) -> None:
     """An attempt at a store that somebody else has published dies while it makes way for the winner."""
     for number in range(1, 1000):

@@ -14,28 +14,41 @@ from numpy.typing import NDArray
 
 from fusion_pipeline.train.folds import Fold, inner_folds
 from fusion_pipeline.train.gates.gate import Arrays, FloatArray, Gate, GateInputs, IntArray, Settings
-from fusion_pipeline.train.mixture import mixture_nll, truth_probabilities, uniform_weights
+from fusion_pipeline.train.mixture import fuse, sample_nll, truth_probabilities, uniform_weights
 
 
-def beats_averaging(held_out_weights: FloatArray, truth: FloatArray) -> bool:
-    """Return whether gate weights of unseen rows give a lower mean negative log-likelihood than 1 / K.
+def beats_averaging(held_out_weights: FloatArray, probabilities: FloatArray, labels: IntArray) -> bool:
+    """Return whether gate weights of unseen rows make better predictions than 1 / K.
+
+    Better is a lower mean negative log-likelihood without fewer rows right: sharper weights can lower the first by more
+    confidence where the mean was right anyway, and still lose images.
 
     Parameters
     ----------
     held_out_weights : ndarray (n, K), float64
         Predicted for rows that took no part in learning them.
-    truth : ndarray (n, K), float64
-        The experts' out-of-fold probabilities of the true classes.
+    probabilities : ndarray (n, K, C), float64
+        The experts' out-of-fold probabilities.
+    labels : ndarray (n,), int64
 
     Examples
     --------
     >>> import numpy as np
-    >>> truth = np.array([[0.9, 0.1], [0.1, 0.9]])
-    >>> beats_averaging(np.array([[0.8, 0.2], [0.2, 0.8]]), truth), beats_averaging(np.array([[0.8, 0.2]] * 2), truth)
-    (True, False)
+    >>> probabilities = np.array([[[0.9, 0.1], [0.1, 0.9]], [[0.9, 0.1], [0.1, 0.9]]])
+    >>> labels = np.array([0, 1])
+    >>> beats_averaging(np.array([[0.8, 0.2], [0.2, 0.8]]), probabilities, labels)
+    True
+    >>> beats_averaging(np.array([[0.8, 0.2], [0.8, 0.2]]), probabilities, labels)
+    False
     """
-    averaging = mixture_nll(uniform_weights(*truth.shape), truth).mean()
-    return bool(mixture_nll(held_out_weights, truth).mean() < averaging)
+    gated = fuse(held_out_weights, probabilities)
+    averaged = fuse(uniform_weights(*probabilities.shape[:2]), probabilities)
+    likelier = sample_nll(gated, labels).mean() < sample_nll(averaged, labels).mean()
+    return bool(likelier and _right(gated, labels) >= _right(averaged, labels))
+
+
+def _right(probabilities: FloatArray, labels: IntArray) -> int:
+    return int((probabilities.argmax(axis=1) == labels).sum())
 
 
 class GuardedGate(Gate):
@@ -56,7 +69,7 @@ class GuardedGate(Gate):
         truth = truth_probabilities(out_of_fold, labels)
         self.n_experts = truth.shape[1]
         folds = inner_folds(labels, seed, most=self.cross_fit_folds)
-        self.fallback = not beats_averaging(self.cross_fit(inputs, truth, folds, seed), truth)
+        self.fallback = not beats_averaging(self.cross_fit(inputs, truth, folds, seed), out_of_fold, labels)
         if not self.fallback:
             self.learn(inputs, truth, seed)
         return self

@@ -8,7 +8,7 @@ import pytest
 from fusion_pipeline.train.gates.gate import Gate
 from fusion_pipeline.train.gates.guard import beats_averaging
 from fusion_pipeline.train.gates.registry import GATES, GateEntry
-from fusion_pipeline.train.mixture import uniform_weights
+from fusion_pipeline.train.mixture import mixture_nll, truth_probabilities, uniform_weights
 from tests.train.gates.made import idle_inputs, opinions
 
 ENTRIES = {
@@ -45,7 +45,17 @@ def test_a_fallen_gate_stores_no_parameters_and_restores(name: str) -> None:
 
 
 def test_equal_is_not_better() -> None:
-    truth = np.random.default_rng(0).random((20, 3)) + 0.1
-    assert not beats_averaging(uniform_weights(20, 3), truth)
-    assert beats_averaging(np.eye(3)[truth.argmax(axis=1)], truth)
-    assert not beats_averaging(np.eye(3)[truth.argmin(axis=1)], truth)
+    _, probabilities, labels = idle_inputs()
+    truth = truth_probabilities(probabilities, labels)
+    assert not beats_averaging(uniform_weights(*truth.shape), probabilities, labels)
+    assert beats_averaging(np.eye(2)[truth.argmax(axis=1)], probabilities, labels)
+    assert not beats_averaging(np.eye(2)[truth.argmin(axis=1)], probabilities, labels)
+
+
+def test_a_better_likelihood_with_fewer_right_is_not_better() -> None:
+    labels = np.zeros(2, int)
+    # The first expert is surer of the first row, and narrowly wrong on the second, where the mean is narrowly right.
+    probabilities = np.array([[[0.99, 0.01], [0.60, 0.40]], [[0.49, 0.51], [0.52, 0.48]]])
+    first = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert mixture_nll(first, probabilities[..., 0]).mean() < mixture_nll(first * 0 + 0.5, probabilities[..., 0]).mean()
+    assert not beats_averaging(first, probabilities, labels)

@@ -1,0 +1,210 @@
+"""The whole way by command: extract two backbones, train in two ways, predict, move the model, predict again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusion_pipeline.store import Cache
+from fusion_pipeline.train.model import load_model
+from tests.builders import CLASSES, Tiny, tree_bytes, write_picture, write_pictures, write_settings
+from tests.commands.made import failure, fusion
+
+PER_CLASS = 12
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, tiny_resnet: Tiny, tiny_efficientnet: Tiny) -> Path:
+    """A folder with a configuration and the stores of two backbones."""
+    root = tmp_path_factory.mktemp("end_to_end")
+    data = write_pictures(root / "flowers", per_class=PER_CLASS)
+    # Copies, which tests may spoil.
+    copies = [
+        Tiny(tiny.name, tiny.architecture, Path(shutil.copy(tiny.weights, root)))
+        for tiny in (tiny_resnet, tiny_efficientnet)
+    ]
+    write_settings(root, data, copies)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        outcome = fusion("extract", "--json")
+    assert outcome.code == 0, outcome
+    assert [store["computed"] for store in outcome.document["stores"]] == [3 * PER_CLASS] * 2
+    return root
+
+
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def trained(home: Path) -> Any:
+    """What `fusion train` says in the plain loop."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        outcome = fusion("train", "--gate", "embedding", "--executor", "loop", "--json")
+    assert outcome.code == 0, outcome
+    return outcome.document
+
+
+def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in rows]
+
+
+def predict(model: Path, images: list[Path], *options: str) -> Any:
+    outcome = fusion("predict", str(model), *map(str, images), "--json", *options)
+    assert outcome.code == 0, outcome
+    return outcome.document
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    return [write_picture(tmp_path / f"new-{tint}.png", seed=500 + tint, tint=tint) for tint in range(3)]
+
+
+def test_extract_says_what_it_did(here: Path) -> None:
+    plain = fusion("extract")
+    assert plain.code == 0
+    assert [line.split()[0] for line in plain.output.splitlines()[:3]] == [
+        "index",
+        "small_resnet",
+        "small_efficientnet",
+    ]
+    assert plain.output.count("up to date") == 3
+    again = fusion("extract", "--json")
+    document = again.document
+    assert document["opens"] == 3 * PER_CLASS
+    assert set(document) == {"index", "stores", "opens", "seconds", "images_per_second", "limits", "verdict"}
+    assert [store["computed"] for store in (document["index"], *document["stores"])] == [0, 0, 0]
+    assert document["stores"][0]["manifest"].startswith("sha256:")
+    assert "small_resnet" in again.errors  # what people read goes to stderr
+
+
+def test_rows_of_training(trained: Any) -> None:
+    methods = [row["method"] for row in trained["rows"]]
+    assert methods == ["small_resnet", "small_efficientnet", "average", "embedding"]
+    assert trained["dataset"]["usable"] == 3 * PER_CLASS
+    assert trained["dataset"]["classes"] == len(CLASSES)
+    for row in trained["rows"]:
+        assert row["n"] == 3 * PER_CLASS
+        assert row["accuracy"] == pytest.approx(row["correct"] / row["n"])
+        assert row["accuracy"] > 0.5  # chance is a third
+
+
+@pytest.mark.parametrize("executor", ["processes", "threads"])
+def test_executors_agree(here: Path, trained: Any, executor: str) -> None:
+    outcome = fusion("train", "--gate", "embedding", "--executor", executor, "--json", "--runs", f"runs-{executor}")
+    assert outcome.code == 0, outcome
+    assert without_seconds(outcome.document["rows"]) == without_seconds(trained["rows"])
+
+
+def test_train_for_people(here: Path) -> None:
+    outcome = fusion("train", "--gate", "average", "--executor", "loop")
+    assert outcome.code == 0, outcome
+    assert "36 images, 3 classes, 2-fold cross-validation, seed 0" in outcome.output
+    assert outcome.output.splitlines()[-1].startswith("model: ")
+
+
+def test_predict_here_and_after_a_move(here: Path, trained: Any, images: list[Path], tmp_path: Path) -> None:
+    model = Path(trained["run"]) / "model"
+    first = predict(model, images)
+    assert [item["path"] for item in first] == [str(path) for path in images]
+    for item in first:
+        assert item["label"] == max(item["probabilities"], key=item["probabilities"].get)
+        assert set(item["probabilities"]) == set(CLASSES)
+        assert sum(item["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+        assert set(item["gate"]) == {"small_resnet", "small_efficientnet"}
+        assert sum(item["gate"].values()) == pytest.approx(1, abs=1e-6)
+    moved = shutil.copytree(model, tmp_path / "moved")
+    assert predict(moved, images) == first
+    assert predict(Path(trained["run"]), images) == first  # the run folder will do as well
+
+
+def test_predictions_on_training_images_use_the_stored_features(here: Path, trained: Any) -> None:
+    """An image of the data set goes through the same pixels and networks as at extraction."""
+    classifier, _ = load_model(Path(trained["run"]) / "model")
+    stores = Cache(here / "cache")["flowers"]
+    features = {name: stores[name].features[:] for name in classifier.backbones_}
+    expected = classifier.predict_proba(features, None)
+    paths = [here / "flowers" / sample for sample in stores["small_resnet"].sample_ids]
+    found = [list(item["probabilities"].values()) for item in predict(Path(trained["run"]), paths)]
+    assert np.abs(np.array(found) - expected).max() < 1e-2
+    assert (np.array(found).argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.9
+
+
+def test_predict_with_other_weights_is_refused(here: Path, trained: Any, images: list[Path]) -> None:
+    weights = here / "small_resnet.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    try:
+        line = failure(16, "predict", trained["run"], str(images[0]))
+        assert "small_resnet" in line
+        assert "not those that the model was trained with" in line
+    finally:
+        weights.write_bytes(good)
+
+
+def test_predict_finds_weights_where_it_is_told(here: Path, trained: Any, images: list[Path], tmp_path: Path) -> None:
+    expected = predict(Path(trained["run"]), images)
+    kept = {name: (here / f"{name}.safetensors").read_bytes() for name in ("small_resnet", "small_efficientnet")}
+    elsewhere = tmp_path / "weights"
+    elsewhere.mkdir()
+    for name in kept:
+        (here / f"{name}.safetensors").rename(elsewhere / f"{name}.safetensors")
+    try:
+        assert "small_resnet" in failure(10, "predict", trained["run"], str(images[0]))
+        assert predict(Path(trained["run"]), images, "--weights", str(elsewhere)) == expected
+    finally:
+        for name, content in kept.items():
+            (here / f"{name}.safetensors").write_bytes(content)
+
+
+def test_predict_with_bad_photographs(here: Path, trained: Any, images: list[Path], tmp_path: Path) -> None:
+    bad = tmp_path / "bad\x1b[2J.png"
+    bad.write_bytes(b"")
+    line = failure(17, "predict", trained["run"], str(images[0]), str(bad))
+    assert "empty file" in line
+    outcome = fusion("predict", trained["run"], str(images[0]), str(bad), "--on-bad", "skip")
+    assert outcome.code == 3
+    assert "\x1b" not in outcome.output
+    assert "skipped" in outcome.output
+    assert failure(10, "predict", str(tmp_path / "nothing"), str(images[0]))
+
+
+def test_cache_ls_and_verify(here: Path) -> None:
+    listed = fusion("cache", "ls", "--json").document["stores"]
+    assert {store["backbone"] for store in listed} == {"index", "small_resnet", "small_efficientnet"}
+    assert all(Path(store["path"]).is_dir() and store["bytes"] > 0 for store in listed)
+    assert len(fusion("cache", "ls").output.splitlines()) == 3
+    verified = fusion("cache", "verify", "--json")
+    assert verified.code == 0
+    assert [store["ok"] for store in verified.document["stores"]] == [True] * 3
+
+
+def test_damage_is_named_and_never_trained_on(here: Path, tmp_path: Path) -> None:
+    cache = shutil.copytree(here / "cache", tmp_path / "cache")
+    chunk = next(cache.glob("flowers/small_resnet-*/attempts/*/features/c/0/0"))
+    content = bytearray(chunk.read_bytes())
+    content[5] ^= 1
+    chunk.write_bytes(content)
+    before = tree_bytes(cache)
+    outcome = fusion("cache", "verify", "--cache", str(cache), "--json")
+    assert outcome.code == 12
+    damaged = [store for store in outcome.document["stores"] if not store["ok"]]
+    assert [(store["backbone"], store["damage"]) for store in damaged] == [
+        ("small_resnet", [{"file": "features/c/0/0", "kind": "content"}])
+    ]
+    assert str(chunk) in fusion("cache", "verify", "--cache", str(cache)).output
+    assert str(chunk) in failure(12, "train", "--cache", str(cache), "--executor", "loop")
+    assert tree_bytes(cache) == before
+
+
+def test_backbones_are_listed(here: Path) -> None:
+    names = [item["name"] for item in fusion("backbones", "--json").document["backbones"]]
+    assert {"xception", "small_resnet", "small_efficientnet"} <= set(names)
+    assert "small_resnet" in fusion("backbones").output

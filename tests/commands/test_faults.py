@@ -1,0 +1,200 @@
+"""What people get wrong: one line that says what to do, the documented exit code, nothing harmed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.builders import Tiny, tree_bytes, write_picture, write_pictures, write_settings
+from tests.commands.made import failure, fusion
+
+
+@pytest.fixture
+def here(tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configured folder: three classes of two pictures, one backbone, no cache yet."""
+    write_settings(tmp_path, write_pictures(tmp_path / "flowers", per_class=2), [tiny_resnet])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_no_images_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "Give --data DIR" in failure(2, "extract", "--backbone", "xception")
+
+
+def test_no_such_folder(here: Path) -> None:
+    assert "no folder" in failure(10, "extract", "--data", "nowhere")
+
+
+def test_an_empty_folder(here: Path) -> None:
+    (here / "empty").mkdir()
+    assert "holds no images" in failure(17, "extract", "--data", "empty")
+
+
+def test_one_class_only(here: Path) -> None:
+    write_picture(here / "single" / "rose" / "1.png", seed=0)
+    assert "At least 2 are needed" in failure(17, "extract", "--data", "single")
+
+
+def test_no_backbone_named(here: Path) -> None:
+    (here / "fusion.toml").write_text('data = "flowers"\n')
+    assert "Which backbones?" in failure(2, "extract")
+
+
+def test_an_unknown_backbone(here: Path) -> None:
+    assert "did you mean 'small_resnet'" in failure(2, "extract", "--backbone", "smal_resnet")
+
+
+def test_an_unknown_device(here: Path) -> None:
+    assert "Device 'abacus'" in failure(2, "extract", "--device", "abacus")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0"])
+def test_a_senseless_budget(here: Path, value: str) -> None:
+    assert "Unexpected" not in failure(2, "extract", "--max-megapixels", value)
+
+
+def test_weights_that_do_not_fit(here: Path, tiny_efficientnet: Tiny) -> None:
+    line = failure(16, "extract", "--weights", str(tiny_efficientnet.weights))
+    assert "do not fit timm:test_resnet" in line
+    assert fusion("cache", "ls", "--json").document == {"stores": []}
+
+
+def test_weights_that_are_not_there(here: Path) -> None:
+    assert "No weights at" in failure(10, "extract", "--weights", "gone.safetensors")
+
+
+def test_one_weights_file_for_two_backbones(here: Path, tiny_efficientnet: Tiny) -> None:
+    line = failure(2, "extract", "--backbone", "small_resnet,xception", "--weights", str(tiny_efficientnet.weights))
+    assert "one file for several backbones" in line
+
+
+@pytest.mark.parametrize("command", [("extract",), ("train",), ("cache", "ls"), ("cache", "verify")])
+def test_a_cache_that_is_none(here: Path, command: tuple[str, ...]) -> None:
+    (here / "photos").mkdir()
+    (here / "photos" / "1.jpg").write_bytes(b"mine")
+    before = tree_bytes(here / "photos")
+    assert "is not a fusion cache" in failure(13, *command, "--cache", "photos")
+    assert tree_bytes(here / "photos") == before
+
+
+def test_a_cache_elsewhere(here: Path) -> None:
+    assert "keeps caches in folders" in failure(2, "extract", "--cache", "s3://team/features")
+
+
+def test_training_without_stores(here: Path) -> None:
+    assert "Run 'fusion extract' first" in failure(10, "train")
+
+
+def test_training_on_too_few_images(here: Path) -> None:
+    write_picture(here / "flowers" / "lily" / "only.png", seed=9)
+    assert fusion("extract").code == 0
+    line = failure(17, "train", "--executor", "loop")
+    assert "lily" in line
+
+
+def test_stale_backbones(here: Path, tiny_efficientnet: Tiny) -> None:
+    assert fusion("extract").code == 0
+    write_picture(here / "flowers" / "iris" / "000.png", seed=77)
+    (here / "fusion.toml").write_text((here / "fusion.toml").read_text() + tiny_efficientnet.to_toml())
+    assert fusion("extract", "--backbone", "small_efficientnet").code == 0
+    line = failure(14, "train", "--backbone", "small_resnet,small_efficientnet")
+    assert "small_resnet" in line
+    assert "fusion extract --backbone small_resnet" in line
+
+
+def test_an_unknown_gate(here: Path) -> None:
+    assert fusion("extract").code == 0
+    assert "embedding" in failure(2, "train", "--gate", "embeding")
+
+
+def test_an_unknown_key(here: Path) -> None:
+    (here / "fusion.toml").write_text('dat = "flowers"\n')
+    line = failure(2, "cache", "ls")
+    assert "unknown key 'dat': did you mean 'data'?" in line
+
+
+def test_a_configuration_that_is_not_toml(here: Path) -> None:
+    (here / "fusion.toml").write_text("data = [")
+    assert "is not TOML" in failure(13, "extract")
+
+
+def test_bad_images_stop_or_are_skipped(here: Path) -> None:
+    (here / "flowers" / "rose" / "000.png").write_bytes(b"")
+    outcome = fusion("extract")
+    assert outcome.code == 17
+    assert "rose/000.png: empty file" in outcome.errors
+    skipped = fusion("extract", "--on-bad", "skip", "--json")
+    assert skipped.code == 3
+    assert skipped.document["stores"][0]["bad"] == [{"sample": "rose/000.png", "reason": "empty file"}]
+    assert fusion("extract", "--on-bad", "skip").output.splitlines()[-1] == "skipped rose/000.png: empty file"
+
+
+@pytest.mark.parametrize("name", ["esc\x1b[2J.png", "new\nline.png", "byte\udcff.png", "-dash.png"])
+def test_names_are_escaped_on_the_terminal(here: Path, name: str) -> None:
+    bad = here / "flowers" / "rose" / name
+    bad.write_bytes(b"")
+    for arguments in (("extract",), ("extract", "--json"), ("extract", "--on-bad", "skip")):
+        outcome = fusion(*arguments)
+        shown = outcome.output + outcome.errors
+        assert outcome.code in (3, 17)
+        assert ("\x1b" in shown, "\udcff" in shown, "new\nline" in shown) == (False, False, False)
+        assert any(part in shown for part in ("esc\\x1b", "new\\nline", "byte\\xff", "-dash.png"))
+
+
+def test_a_cache_with_a_strange_name(here: Path) -> None:
+    outcome = fusion("extract", "--cache", "ca\x1bche\udcff")
+    assert outcome.code == 0
+    assert "ca\\x1bche\\xff" in outcome.output
+    assert "\x1b" not in fusion("cache", "verify", "--cache", "ca\x1bche\udcff").output
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_cache(here: Path) -> None:
+    (here / "locked").mkdir(mode=0o555)
+    assert "Permission denied" in failure(15, "extract", "--cache", "locked")
+
+
+def test_a_file_where_the_cache_should_be_made(here: Path) -> None:
+    (here / "file").write_bytes(b"")
+    outcome = fusion("extract", "--cache", "file/cache")
+    assert outcome.code == 15
+    assert "Not a directory" in outcome.errors
+
+
+def test_a_full_disk(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        outcome = fusion("extract")
+    assert outcome.code == 15
+    assert "bytes needed" in outcome.errors
+    assert fusion("extract").code == 0
+
+
+def test_a_fault_of_ours_is_one_line_unless_debugged(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("oh\x1bno")
+
+    monkeypatch.setattr("fusion_pipeline.store.Cache.__init__", fail)
+    assert failure(1, "cache", "ls").endswith(
+        "Unexpected ZeroDivisionError: oh\\x1bno. This is a fault of fusion; --debug shows where."
+    )
+    assert "Traceback" in fusion("cache", "ls", "--debug").errors
+
+
+def test_options_beat_variables_beat_the_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fusion("extract", "--cache", "cache-option").code == 0
+    monkeypatch.setenv("FUSION_CACHE", "cache-variable")
+    assert fusion("extract").code == 0
+    assert (here / "cache-variable" / "flowers").is_dir()
+    assert not (here / "cache").exists()
+    assert fusion("extract", "--cache", "cache-option", "--json").document["stores"][0]["computed"] == 0
+    monkeypatch.delenv("FUSION_CACHE")
+    assert fusion("extract").code == 0
+    assert (here / "cache" / "flowers").is_dir()

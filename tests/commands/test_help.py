@@ -1,0 +1,73 @@
+"""Every command says what it does, with an example; every option is declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from fusion_pipeline import __version__
+from fusion_pipeline.commands import main
+from fusion_pipeline.commands.options import _OPTIONS
+from fusion_pipeline.config import Settings
+from tests.commands.made import fusion
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+
+
+ALL = dict(commands(main))
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
+    outcome = fusion(*path, "--help")
+    assert outcome.code == 0
+    assert outcome.output.startswith("Usage: ")
+    assert "Example:" in outcome.output
+    assert f"fusion {' '.join(path)}".strip() in outcome.output.split("Example:")[1]
+    assert fusion(*path, "-h").output == outcome.output
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_option_has_help(path: tuple[str, ...]) -> None:
+    options = [parameter for parameter in ALL[path].params if isinstance(parameter, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+@pytest.mark.parametrize("path", [path for path, command in ALL.items() if not isinstance(command, click.Group)])
+def test_every_command_speaks_json_and_debugs(path: tuple[str, ...]) -> None:
+    names = {parameter.name for parameter in ALL[path].params}
+    assert {"json_wanted", "debug"} <= names
+
+
+def test_options_are_settings() -> None:
+    assert set(_OPTIONS) <= set(Settings.__dataclass_fields__)
+
+
+def test_defaults_in_the_help_are_the_defaults() -> None:
+    defaults = Settings()
+    help_texts = {name: str(option(lambda: None).__click_params__[0].help) for name, option in _OPTIONS.items()}
+    stated = {
+        name: text.split("[default: ")[1].rstrip("]") for name, text in help_texts.items() if "[default: " in text
+    }
+    assert {name: value.split(",")[0] for name, value in stated.items() if name != "dataset"} == {
+        name: f"{getattr(defaults, name):g}" if name == "max_megapixels" else str(getattr(defaults, name))
+        for name in stated
+        if name != "dataset"
+    }
+
+
+def test_version() -> None:
+    assert fusion("--version").output == f"fusion, version {__version__}\n"
+
+
+def test_unknown_command_and_option() -> None:
+    assert fusion("extrakt").code == 2
+    assert fusion("extract", "--bakcbone", "x").code == 2
+    assert "Traceback" not in fusion("extract", "--bakcbone", "x").errors
