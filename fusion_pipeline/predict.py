@@ -19,7 +19,7 @@ from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows,
 from fusion_pipeline.extract.producers import BackboneProducer, Producer, ThumbnailProducer
 from fusion_pipeline.extract.run import Options, Progress
 from fusion_pipeline.extract.weights import file_sha256, locate_weights
-from fusion_pipeline.images.decode import Reason
+from fusion_pipeline.images.decode import Reason, decoder_identity
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
 from fusion_pipeline.store import layout
 from fusion_pipeline.train.classifier import FusionClassifier
@@ -67,6 +67,13 @@ class Predictor:
     options : Options, optional
         Device, batch size and so on.
 
+    Attributes
+    ----------
+    classifier : FusionClassifier
+        The model.
+    notes : list of str
+        What makes its inputs here differ from those at training; normally empty.
+
     Raises
     ------
     IncompleteError
@@ -85,6 +92,7 @@ class Predictor:
         folder = Path(model)
         inner = folder / MODEL_FOLDER
         self.classifier, description = load_model(inner if inner.is_dir() else folder)
+        self.notes: list[str] = []
         self._dtypes: dict[str, str] = {}
         self._producers: dict[str, Producer] = {}
         device = find_device(self._options.device)
@@ -92,10 +100,19 @@ class Predictor:
             made = _made_with(description, name)
             identity = made["identity"]
             backbone, weights = _find_weights(name, identity, made.get("source", {}), find_backbone(name))
+            self._note_decoder(name, identity["decoder"])
             preprocessing = _preprocessing(identity["preprocessing"])
             network = build_network(backbone, weights, preprocessing.input_size)
             self._producers[name] = BackboneProducer(name, preprocessing, EagerEngine(network, preprocessing, device))
             self._dtypes[name] = str(identity["dtype"])
+
+    def _note_decoder(self, name: str, trained: Mapping[str, Any]) -> None:
+        ours = decoder_identity()
+        if trained != ours:
+            self.notes.append(
+                f"Backbone '{printable(name)}' was trained on images decoded by {trained}, here by {ours}: "
+                "pixels may differ slightly."
+            )
 
     def predict(
         self, images: Sequence[str | Path], progress: Progress | None = None
@@ -199,7 +216,13 @@ def _made_with(description: Mapping[str, Any], name: str) -> dict[str, Any]:
     try:
         made = dict(description["backbones"][name])
         identity = made["identity"]
-        _ = identity["weights"], identity["dtype"], identity["backbone"]["arguments"], identity["preprocessing"]
+        _ = (
+            identity["weights"],
+            identity["dtype"],
+            identity["decoder"],
+            identity["backbone"]["arguments"],
+            identity["preprocessing"],
+        )
     except (KeyError, TypeError, ValueError):
         raise FormatError(
             f"The model does not say how the features of '{printable(name)}' were made. "

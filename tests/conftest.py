@@ -9,6 +9,10 @@ import pytest
 
 from tests.builders import N_CLASSES, Tiny, write_weights
 
+# Before torch is loaded, and handed on to the processes that tests start: on networks this small the threads of
+# parallel test runs only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Tiny:

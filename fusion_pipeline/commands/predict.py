@@ -33,6 +33,8 @@ def predict(model: str, images: tuple[str, ...], settings: Settings, console: Co
     predictor = Predictor(
         model, lambda name: inputs.configured_backbone(settings, name), inputs.extraction_options(settings)
     )
+    for note in predictor.notes:
+        console.warn(note)
     predictions, bad = predictor.predict(images, console.progress)
     for item in predictions:
         trust = ", ".join(f"{name} {weight:.2f}" for name, weight in item.gate.items())

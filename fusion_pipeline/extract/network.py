@@ -62,6 +62,7 @@ class Network:
     def __init__(self, module: nn.Module, classifier: nn.Module | None, input_size: int) -> None:
         self.module = module.eval().requires_grad_(requires_grad=False)
         self._tapped: torch.Tensor | None = None
+        self._positions = 0
         self._has_head = classifier is not None
         if classifier is not None:
             classifier.register_forward_pre_hook(self._keep)
@@ -69,7 +70,7 @@ class Network:
         features, probabilities = self(probe * 2 - 1)
         self.n_features = features.shape[1]
         self.n_classes = 0 if probabilities is None else probabilities.shape[1]
-        self.head = _linear_head(classifier, features, probabilities)
+        self.head = _linear_head(classifier, features, probabilities) if self._positions == 1 else None
 
     def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Run the network.
@@ -93,7 +94,10 @@ class Network:
             tapped, self._tapped = self._tapped, None
             if tapped is None:
                 raise RuntimeError("the network did not pass through its classifier")
-            return _pooled(tapped).float(), output.float().softmax(dim=1)
+            features = _pooled(tapped).float()
+            # A head that is applied at many positions is not linear in the mean over them, whatever a probe may show.
+            self._positions = tapped.numel() // features.numel()
+            return features, output.float().softmax(dim=1)
 
     def _keep(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._tapped = inputs[0]
@@ -193,7 +197,7 @@ def _find_classifier(module: nn.Module, backbone: Backbone) -> nn.Module | None:
 def _linear_head(
     classifier: nn.Module | None, features: torch.Tensor, probabilities: torch.Tensor | None
 ) -> Head | None:
-    """Return the classifier as a matrix if it explains the probabilities; SqueezeNet's, for one, does not."""
+    """Return the classifier as a matrix if it explains the probabilities."""
     if probabilities is None or not isinstance(classifier, nn.Linear | nn.Conv2d):
         return None
     weight = classifier.weight.detach().flatten(1).float()

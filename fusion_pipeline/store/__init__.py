@@ -22,6 +22,8 @@ verify
 ``cache/README.md`` is the specification of the format.
 """
 
+from __future__ import annotations
+
 from fusion_pipeline.store.cache import Cache, DatasetStores
 from fusion_pipeline.store.reader import Store, StoreRef
 

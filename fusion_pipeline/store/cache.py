@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fusion_pipeline.errors import FormatError, IncompleteError, StaleError, printable
 from fusion_pipeline.store.backend import LocalBackend
-from fusion_pipeline.store.identity import short
 from fusion_pipeline.store.reader import Store
 from fusion_pipeline.store.writer import ATTEMPTS, MANIFEST
 
@@ -106,7 +105,7 @@ class DatasetStores:
             If there is none.
         """
         for store in self.indexes():
-            if key is None or short(store.manifest.key).startswith(key) or store.folder == key:
+            if key is None or store.folder == key or _hex(store.manifest.key).startswith(_hex(key)):
                 return store
         wanted = "index" if key is None else f"index '{printable(key)}'"
         raise IncompleteError(
@@ -153,9 +152,13 @@ class DatasetStores:
             )
         raise StaleError(
             f"Store '{named[0].folder}' belongs to another version of the images of '{printable(self.name)}' "
-            f"({named[0].rows:,} images) than the newest index '{index.folder}' ({index.rows:,} images). "
+            f"({named[0].rows:,} images) than index '{index.folder}' ({index.rows:,} images). "
             f"{again} for the images as they are now."
         )
+
+
+def _hex(key: str) -> str:
+    return key.removeprefix("sha256:")
 
 
 def _is_dataset(backend: LocalBackend, name: str) -> bool:

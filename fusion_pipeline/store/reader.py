@@ -18,7 +18,7 @@ from fusion_pipeline.store.backend import LocalBackend
 from fusion_pipeline.store.checked import CheckedFiles
 from fusion_pipeline.store.identity import digest_bytes
 from fusion_pipeline.store.manifest import Manifest
-from fusion_pipeline.store.writer import ATTEMPTS, MANIFEST, read_manifest
+from fusion_pipeline.store.writer import ATTEMPTS, MANIFEST
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,14 @@ class Store:
         """The index store of the same version of the images."""
         if not self.is_backbone:
             return self
-        for folder in self.backend.list(self.dataset):
-            manifest = read_manifest(self.backend, f"{self.dataset}/{folder}") if folder.startswith("index-") else None
-            if manifest is not None and (manifest.kind, manifest.dataset) == ("index", self.manifest.dataset):
-                return Store(self.backend, self.dataset, folder)
+        found = [
+            Store(self.backend, self.dataset, folder)
+            for folder in self.backend.list(self.dataset)
+            if folder.startswith("index-") and self.backend.exists(f"{self.dataset}/{folder}/{MANIFEST}")
+        ]
+        same = [s for s in found if not s.is_backbone and s.manifest.dataset == self.manifest.dataset]
+        if same:  # several, where thumbnails were made with another decoder: the newest
+            return max(same, key=lambda store: (store.manifest.created, store.folder))
         raise IncompleteError(
             f"Store '{self.folder}' has no index in cache '{printable(str(self.backend))}'. "
             f"Run 'fusion extract --backbone {printable(self.name)}' again to make it."

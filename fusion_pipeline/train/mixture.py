@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from fusion_pipeline.train.solvers import softmax
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 # No probability counts as less than this in a logarithm: one confident mistake must not make every mean infinite.
 PROBABILITY_FLOOR = 1e-15
+
+# Temperatures from 1/20 to 20: beyond them rows that are all right, or all alike, would run off to infinity.
+_LOG_SHARPNESS = (-3.0, 3.0)
 
 
 def fuse(gate_weights: FloatArray, probabilities: FloatArray) -> FloatArray:
@@ -74,6 +80,42 @@ def truth_probabilities(probabilities: FloatArray, labels: IntArray) -> FloatArr
 def sample_nll(probabilities: FloatArray, labels: IntArray) -> FloatArray:
     """Return the negative log-likelihood of each sample, (n,) float64 in nats, from probabilities (n, C)."""
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], PROBABILITY_FLOOR))
+
+
+def sharpened(probabilities: FloatArray, sharpness: float) -> FloatArray:
+    """Return probabilities (..., C) raised to `sharpness`, the inverse of a temperature, and normalised.
+
+    Examples
+    --------
+    >>> sharpened(np.array([0.6, 0.4]), 2.0).round(3)
+    array([0.692, 0.308])
+    """
+    return softmax(sharpness * np.log(np.maximum(probabilities, PROBABILITY_FLOOR)))
+
+
+def best_sharpness(probabilities: FloatArray, labels: IntArray) -> float:
+    """Return the sharpness at which the mean of the experts' sharpened probabilities makes the labels likeliest.
+
+    Temperature scaling (Guo et al., 2017) with one temperature for all experts, fitted on their average: means of
+    probabilities are too modest, and this says by how much.
+
+    Parameters
+    ----------
+    probabilities : ndarray (n, K, C), float64
+    labels : ndarray (n,), int64
+
+    Examples
+    --------
+    >>> modest = np.tile([0.6, 0.4], (10, 1, 1))
+    >>> sharpened(modest, best_sharpness(modest, np.array([0] * 9 + [1])))[0].round(2)
+    array([[0.9, 0.1]])
+    """
+
+    def loss(log_sharpness: float) -> float:
+        averaged = sharpened(probabilities, float(np.exp(log_sharpness))).mean(axis=1)
+        return float(sample_nll(averaged, labels).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=_LOG_SHARPNESS, method="bounded").x))
 
 
 def mixture_nll(gate_weights: FloatArray, truth: FloatArray) -> FloatArray:

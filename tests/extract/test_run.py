@@ -209,15 +209,15 @@ def test_skipped_images_keep_their_rows(bad_data: Path, cache: Path, tiny_resnet
     assert missing.tolist() == (store.status != 0).tolist()
     assert np.isnan(store.probabilities[:]).all(axis=1).tolist() == missing.tolist()
     assert store.index.status.tolist() == store.status.tolist()
-    assert not store.thumbnails(32)[4].any()
+    assert not np.any(store.thumbnails(32)[4])
 
 
 def test_good_rows_do_not_depend_on_bad_ones(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
-    clean = run(data, tmp_path / "clean", tiny_resnet).backbones[0].store.features[:]
+    clean = np.asarray(run(data, tmp_path / "clean", tiny_resnet).backbones[0].store.features[:])
     (data / "rose" / "001.png").write_bytes(b"")
-    skipped = run(data, tmp_path / "skipped", tiny_resnet, on_bad="skip").backbones[0].store.features[:]
+    store = run(data, tmp_path / "skipped", tiny_resnet, on_bad="skip").backbones[0].store
     good = np.arange(N) != 4
-    assert np.array_equal(clean[good], skipped[good])
+    assert np.array_equal(clean[good], np.asarray(store.features[:])[good])
 
 
 def test_a_whole_partition_of_bad_images(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
@@ -265,7 +265,7 @@ def test_overflow_of_float16_names_the_image(data: Path, cache: Path, tmp_path: 
         run(data, cache, scaled)
     store = run(data, cache, scaled, dtype="float32").backbones[0].store
     assert store.features.dtype == np.float32
-    assert float(store.features[:].max()) > float(np.finfo(np.float16).max)
+    assert float(np.max(store.features[:])) > float(np.finfo(np.float16).max)
 
 
 def test_values_that_are_not_numbers(data: Path, cache: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
@@ -326,8 +326,7 @@ def test_names_of_any_bytes(tmp_path: Path, tiny_resnet: Tiny) -> None:
     assert {Path(sample).name for sample in result.backbones[0].store.sample_ids} == set(names)
 
 
-def test_memory_of_the_loader_is_bounded(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
-    """Batches of one image with many threads: order is kept all the same."""
+def test_batches_and_threads_change_rounding_at_most(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
     one = run(data, cache, tiny_resnet, batch_size=1, workers=4, dtype="float32").backbones[0].store
     many = run(data, cache.with_name("other"), tiny_resnet, batch_size=9, workers=1, dtype="float32").backbones[0].store
     assert np.allclose(one.features[:], many.features[:], rtol=1e-4, atol=1e-6)

@@ -39,7 +39,7 @@ def open_attempt(backend: LocalBackend, name: str = "alpha", recipe: Mapping[str
 
 def write_partition(attempt: Attempt, number: int) -> None:
     rows = slice(number * PARTITION_ROWS, min((number + 1) * PARTITION_ROWS, ROWS))
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "features": FEATURES[rows],
         "imagenet_probabilities": np.full((len(FEATURES[rows]), 2), 0.5, np.float16),
         "status": np.zeros(len(FEATURES[rows]), np.uint8),
@@ -76,7 +76,7 @@ def publish_index(root: Path, version: str = VERSION) -> Store:
     attempt = Attempt.open(cache.backend, DATASET, "index", {"kind": "index"}, encoder)
     for number in range(encoder.partitions):
         samples = SAMPLES[number * PARTITION_ROWS : (number + 1) * PARTITION_ROWS]
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "status": np.zeros(len(samples), np.uint8),
             "thumbnails_32": np.full((len(samples), 32, 32, 3), number, np.uint8),
         }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,13 +103,44 @@ def test_input_output_error_is_a_storage_error(backend: LocalBackend, monkeypatc
     assert backend.read("a") == b"kept"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_folder(backend: LocalBackend) -> None:
+@pytest.fixture
+def unprivileged() -> Iterator[LocalBackend]:
+    """A cache in a folder that everybody may enter, seen by somebody who is not root."""
+    root = Path(tempfile.mkdtemp())
+    root.chmod(0o755)
+    backend = LocalBackend(root)
     backend.write("a/b", b"1")
-    backend.root.joinpath("a").chmod(0o555)
+    user = os.geteuid()
+    backend.path("a").chmod(0o555)
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield backend
+    finally:
+        os.seteuid(user)
+        backend.path("a").chmod(0o755)
+        shutil.rmtree(root)
+
+
+def test_read_only_folder(unprivileged: LocalBackend) -> None:
+    for verb in (unprivileged.write, unprivileged.create):
+        with pytest.raises(StorageError, match="Permission denied"):
+            verb("a/c", b"2")
+    assert unprivileged.read("a/b") == b"1"
+
+
+def test_unreadable_folder_is_not_an_absent_one(unprivileged: LocalBackend) -> None:
+    user = os.geteuid()
+    if user == 65534:
+        os.seteuid(0)
+    unprivileged.path("a").chmod(0o000)
+    os.seteuid(user)
     with pytest.raises(StorageError, match="Permission denied"):
-        backend.write("a/c", b"2")
-    backend.root.joinpath("a").chmod(0o755)
+        unprivileged.exists("a/b")
+    with pytest.raises(StorageError, match="Permission denied"):
+        unprivileged.read("a/b")
+    with pytest.raises(StorageError, match="Permission denied"):
+        unprivileged.list("a")
 
 
 @pytest.fixture

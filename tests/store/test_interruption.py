@@ -79,6 +79,8 @@ def test_loser_killed_at_every_operation(tmp_path: Path) -> None:
             write_partition(loser, partition)
         with killed_at(number) as died:
             finish(loser)
+        if died:
+            loser.close()  # its lock, which the operating system takes back
         recover(backend, DATASET)
         run(root)
         assert [store.manifest for store in Cache(root)[DATASET].stores()] == [manifest], number

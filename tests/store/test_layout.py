@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +13,18 @@ from fusion_pipeline.store import layout
 from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays, index_arrays
 from tests.store.made import make_encoder
 
+Rows = dict[str, np.ndarray]
+
 SPECIFICATION = Path(__file__).parents[2] / "cache" / "README.md"
 
 
-def metadata(encoder: GroupEncoder, array: str) -> dict[str, object]:
+def metadata(encoder: GroupEncoder, array: str) -> dict[str, Any]:
     return dict(json.loads(encoder.metadata()[f"{array}/zarr.json"]))
 
 
 def test_all_zero_chunks_are_written() -> None:
     encoder = GroupEncoder(backbone_arrays(4, 0, "float16", head=False), rows=4, partition_rows=2)
-    zeros = {"features": np.zeros((2, 4), np.float16), "status": np.zeros(2, np.uint8)}
+    zeros: Rows = {"features": np.zeros((2, 4), np.float16), "status": np.zeros(2, np.uint8)}
     files = {**encoder.partition(0, zeros), **encoder.partition(1, zeros)}
     assert {name: len(content) for name, content in files.items()} == {
         "features/c/0/0": 2 * 4 * 2 + 4,  # raw bytes and a crc32c
@@ -37,7 +40,7 @@ def test_features_are_raw_little_endian_bytes_with_a_crc() -> None:
     chunk = encoder.partition(0, {"features": values, "status": np.zeros(2, np.uint8)})["features/c/0/0"]
     assert chunk[:-4] == values.tobytes()
     described = metadata(encoder, "features")
-    assert [codec["name"] for codec in described["codecs"]] == ["bytes", "crc32c"]  # type: ignore[attr-defined, index]
+    assert [codec["name"] for codec in described["codecs"]] == ["bytes", "crc32c"]
     assert (described["fill_value"], described["dimension_names"]) == ("NaN", ["sample", "feature"])
     assert described["shape"] == [2, 2]
     assert described["zarr_format"] == 3
@@ -46,7 +49,7 @@ def test_features_are_raw_little_endian_bytes_with_a_crc() -> None:
 def test_last_partition_may_be_short() -> None:
     encoder = make_encoder()
     assert encoder.partitions == 3
-    part = {
+    part: Rows = {
         "features": np.ones((1, 3), np.float16),
         "imagenet_probabilities": np.ones((1, 2), np.float16),
         "status": np.zeros(1, np.uint8),
@@ -59,7 +62,7 @@ def test_last_partition_may_be_short() -> None:
 
 
 def test_encoding_is_the_same_whatever_was_encoded_before() -> None:
-    part = {
+    part: Rows = {
         "features": np.full((2, 3), 7, np.float16),
         "imagenet_probabilities": np.ones((2, 2), np.float16),
         "status": np.zeros(2, np.uint8),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, StaleError, StorageError
+from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, RefusedError, StaleError, StorageError
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.verify import Damage, verify
 from tests.builders import tree_bytes
@@ -82,6 +82,24 @@ def test_rows_of_whole_chunks_can_still_be_read(store: Store) -> None:
     assert np.array_equal(store.features[2:4], FEATURES[2:4])
 
 
+@pytest.mark.parametrize("keep", [0, 3, 0.5, -1])
+def test_a_truncated_manifest_is_no_store(store: Store, keep: float) -> None:
+    manifest = store.path.parents[1] / "manifest.json"
+    length = manifest.stat().st_size
+    os.truncate(manifest, int(length * keep) if 0 < keep < 1 else int(keep) % length)
+    with pytest.raises(FormatError, match=r"manifest\.json"):
+        Cache(store.backend.root)[DATASET].stores()
+
+
+def test_an_edited_manifest_is_refused(store: Store) -> None:
+    manifest = store.path.parents[1] / "manifest.json"
+    content = manifest.read_bytes()
+    assert content.count(b'"made":"for a test"') == 1
+    manifest.write_bytes(content.replace(b'"made":"for a test"', b'"made":"for a rest"'))
+    with pytest.raises(RefusedError, match=r"manifest\.json.*edited after publication"):
+        Cache(store.backend.root)[DATASET].stores()
+
+
 def test_a_store_is_immutable(store: Store) -> None:
     before = tree_bytes(store.backend.root)
     with pytest.raises((PermissionError, ValueError), match=r"immutable|read.only"):
@@ -91,14 +109,14 @@ def test_a_store_is_immutable(store: Store) -> None:
 
 def test_values_and_index(store: Store) -> None:
     assert np.array_equal(store.features[:], FEATURES)
-    assert store.probabilities[:].tolist() == [[0.5, 0.5]] * 5
+    assert np.asarray(store.probabilities[:]).tolist() == [[0.5, 0.5]] * 5
     assert store.status.tolist() == [0] * 5
     assert store.labels.tolist() == [0, 0, 1, 1, 1]
     assert store.class_names == ("a", "b")
     assert store.sample_paths == (b"a/0.png", b"a/\xff.png", b"b/2.png", b"b/3.png", b"b/4.png")
     assert store.sample_ids[1] == "a/\udcff.png"
     assert store.sample_sha256 == ("", *SAMPLES[1:])  # the first one's digest is all zeros: it could not be read
-    assert store.thumbnails(32)[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2]
+    assert np.asarray(store.thumbnails(32)[:, 0, 0, 0]).tolist() == [0, 0, 1, 1, 2]
     assert store.n_bytes == sum((store.path / name).stat().st_size for name in store.manifest.files)
     with pytest.raises(IncompleteError, match="no array 'embedding'"):
         store.array("embedding")

@@ -130,15 +130,19 @@ def test_many_threads_publish_one_store(backend: LocalBackend) -> None:
     assert len(Cache(backend.root)[DATASET].stores()) == 1
 
 
-def test_an_attempt_that_vanishes_while_it_is_looked_at(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its owner finishes between the look at the attempt and the taking of its lock."""
+@pytest.mark.parametrize("locked_first", [False, True])
+def test_an_attempt_that_vanishes_while_it_is_looked_at(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, locked_first: bool
+) -> None:
+    """Its owner finishes between the look at the attempt and the taking of its lock, or just after that."""
     owner = stopped(backend)
     true_lock = LocalBackend.lock
 
     def lock_late(self: LocalBackend, path: str) -> object:
+        lock = true_lock(self, path) if locked_first else None
         if owner.folder in path:
             backend.remove(owner.folder)
-        return true_lock(self, path)
+        return lock if locked_first else true_lock(self, path)
 
     monkeypatch.setattr(LocalBackend, "lock", lock_late)
     attempt = open_attempt(backend)

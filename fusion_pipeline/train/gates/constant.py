@@ -70,7 +70,7 @@ class ConstantGate(GuardedGate):
     >>> sharp, dull = np.array([[0.9, 0.1], [0.1, 0.9]] * 8), np.full((16, 2), 0.5)
     >>> gate = ConstantGate("constant").fit(GateInputs(16), np.stack([sharp, dull], 1), np.array([0, 1] * 8), seed=0)
     >>> gate.gate_weights(GateInputs(1)).round(2), gate.fallback
-    (array([[0.88, 0.12]]), False)
+    (array([[0.9, 0.1]]), False)
     """
 
     def __init__(self, name: str) -> None:

@@ -59,3 +59,27 @@ def test_a_better_likelihood_with_fewer_right_is_not_better() -> None:
     first = np.array([[1.0, 0.0], [1.0, 0.0]])
     assert mixture_nll(first, probabilities[..., 0]).mean() < mixture_nll(first * 0 + 0.5, probabilities[..., 0]).mean()
     assert not beats_averaging(first, probabilities, labels)
+
+
+def test_more_confidence_alone_is_not_better() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.zeros(400, int)
+    # Both experts say the same, the second with more modesty: leaning on the first gains likelihood and no knowledge.
+    sure = np.where(rng.random(400) < 0.95, 0.95, 0.05)
+    modest = np.where(sure > 0.5, 0.6, 0.4)
+    probabilities = np.stack([np.stack([p, 1 - p], axis=1) for p in (sure, modest)], axis=1)
+    first = np.tile([1.0, 0.0], (400, 1))
+    truth = truth_probabilities(probabilities, labels)
+    assert mixture_nll(first, truth).mean() < mixture_nll(uniform_weights(400, 2), truth).mean()
+    assert not beats_averaging(first, probabilities, labels)
+
+
+def test_at_most_a_few_of_many_idle_gates_pass() -> None:
+    rng = np.random.default_rng(1)
+    passed = 0
+    for _ in range(100):
+        labels = rng.integers(0, 3, 200)
+        logits = rng.normal(size=(200, 2, 3)) + 2.0 * np.eye(3)[labels][:, None, :]
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+        passed += beats_averaging(rng.dirichlet([20.0, 20.0], 200), probabilities, labels)
+    assert passed <= 5

@@ -1,0 +1,148 @@
+"""A model folder and photographs become predictions: the right weights or none, any number of images, any gate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusion_pipeline import predict as predict_module
+from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError
+from fusion_pipeline.executors import LoopExecutor
+from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.run import Options
+from fusion_pipeline.images.decode import Reason
+from fusion_pipeline.predict import Predictor
+from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.model import load_model, save_model
+from fusion_pipeline.train.run import Training, train
+from tests.builders import CLASSES, Tiny, write_picture, write_pictures
+from tests.extract.made import run
+
+OPTIONS = Options(device="cpu", workers=2, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("predict")
+
+
+def trained(home: Path, gate: str, *backbones: Tiny) -> Training:
+    data = write_pictures(home / "flowers", per_class=8)
+    extraction = run(data, home / "cache", *backbones)
+    stores = [item.store for item in extraction.backbones]
+    return train(stores, gate=gate, split=Split(2, 0), executor=LoopExecutor(), runs=home / "runs")
+
+
+@pytest.fixture(scope="module")
+def average(home: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny) -> Path:
+    return trained(home, "average", tiny_resnet, tiny_efficientnet).model
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    return [write_picture(tmp_path / f"new-{number}.png", seed=700 + number, tint=number) for number in range(5)]
+
+
+def test_order_and_sums(average: Path, images: list[Path]) -> None:
+    predictions, bad = Predictor(average, options=OPTIONS).predict(images[::-1])
+    assert bad == {}
+    assert [item.path for item in predictions] == [str(path) for path in images[::-1]]
+    for item in predictions:
+        assert list(item.probabilities) == list(CLASSES)
+        assert sum(item.probabilities.values()) == pytest.approx(1)
+        assert item.probability == max(item.probabilities.values()) == item.probabilities[item.label]
+        assert item.gate == {"small_resnet": 0.5, "small_efficientnet": 0.5}
+
+
+def test_many_images_go_in_parts(average: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(average, options=OPTIONS)
+    (images[2]).write_bytes(b"")
+    monkeypatch.setattr(predict_module, "_ROWS", 2)
+    skipping = Predictor(average, options=Options(device="cpu", workers=2, batch_size=4, on_bad="skip"))
+    predictions, bad = skipping.predict(images)
+    assert [item.path for item in predictions] == [str(path) for path in images if path != images[2]]
+    assert bad == {str(images[2]): Reason.EMPTY}
+    with pytest.raises(UnusableDataError, match=r"1 photographs cannot be used .*empty file"):
+        predictor.predict(images)
+
+
+def test_nothing_but_bad_images(average: Path, images: list[Path]) -> None:
+    images[0].write_bytes(b"text")
+    skipping = Predictor(average, options=Options(device="cpu", workers=1, on_bad="skip"))
+    assert skipping.predict(images[:1]) == ([], {str(images[0]): Reason.NOT_AN_IMAGE})
+    assert skipping.predict(["/nowhere.png"]) == ([], {"/nowhere.png": Reason.UNREADABLE})
+
+
+def test_the_thumbnail_gate_sees_the_thumbnails(home: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny) -> None:
+    training = trained(home, "cnn32", tiny_resnet, tiny_efficientnet)
+    classifier, _ = load_model(training.model)
+    run_again = run(home / "flowers", home / "cache", tiny_resnet, tiny_efficientnet)
+    stores = {item.store.name: item.store for item in run_again.backbones}
+    features = {name: stores[name].features[:] for name in classifier.backbones_}
+    expected = classifier.gate_weights(features, stores["small_resnet"].thumbnails(32)[:])
+    paths = [home / "flowers" / sample for sample in stores["small_resnet"].sample_ids]
+    predictions, _ = Predictor(training.model, options=OPTIONS).predict(paths)
+    found = np.array([list(item.gate.values()) for item in predictions])
+    assert np.abs(found - expected).max() < 1e-2
+
+
+def broken(average: Path, folder: Path, change: str) -> Path:
+    """Save the model again with something missing from what it says about a backbone."""
+    classifier, description = load_model(average)
+    described = json.loads(json.dumps(description))
+    match change:
+        case "backbones":
+            del described["backbones"]
+        case "identity":
+            del described["backbones"]["small_resnet"]["identity"]
+        case "weights":
+            del described["backbones"]["small_resnet"]["identity"]["weights"]
+        case "source":
+            del described["backbones"]["small_resnet"]["source"]
+    save_model(folder, classifier, described)
+    return folder
+
+
+@pytest.mark.parametrize("change", ["backbones", "identity", "weights"])
+def test_a_model_that_does_not_say_how_features_were_made(average: Path, tmp_path: Path, change: str) -> None:
+    with pytest.raises(FormatError, match="does not say how the features of 'small_resnet' were made"):
+        Predictor(broken(average, tmp_path / "model", change), options=OPTIONS)
+
+
+def test_a_model_that_forgot_where_its_weights_were(
+    average: Path, tmp_path: Path, tiny_resnet: Tiny, images: list[Path]
+) -> None:
+    """The configuration can say it instead."""
+    model = broken(average, tmp_path / "model", "source")
+    known = {"small_resnet": tiny_resnet.backbone}
+    predictions, _ = Predictor(model, known.get, OPTIONS).predict(images)
+    assert predictions == Predictor(average, options=OPTIONS).predict(images)[0]
+
+
+def test_other_weights_in_the_configuration_do_not_count(
+    average: Path, tiny_efficientnet: Tiny, images: list[Path]
+) -> None:
+    """The file that the model remembers is still the right one."""
+
+    def configured(name: str) -> Backbone | None:
+        return tiny_efficientnet.backbone if name == "small_resnet" else None
+
+    predictions, _ = Predictor(average, configured, OPTIONS).predict(images)
+    assert predictions == Predictor(average, options=OPTIONS).predict(images)[0]
+
+
+def test_weights_that_are_gone_or_others(home: Path, tiny_resnet: Tiny, tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(tiny_resnet.weights.read_bytes())
+    moved = Tiny("small_resnet", tiny_resnet.architecture, weights)
+    model = trained(tmp_path, "average", moved).model
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(RefusedError, match="not those that the model was trained with"):
+        Predictor(model, options=OPTIONS)
+    weights.unlink()
+    with pytest.raises(IncompleteError, match="Weights of backbone 'small_resnet' are not at"):
+        Predictor(model, options=OPTIONS)
+    assert Predictor(model, lambda _name: tiny_resnet.backbone, OPTIONS).classifier.backbones_ == ("small_resnet",)
