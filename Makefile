@@ -31,11 +31,11 @@ $(VENV)/bin/uv:
 
 # uv installs the 5 GB of torch in a minute or two; pip, which takes longer, knows proxies and mirrors that uv does not.
 $(VENV)/.demo: $(VENV)/bin/uv pyproject.toml
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[demo]' || $(BIN)/python -m pip install --quiet -e '.[demo]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[demo]' || $(BIN)/python -m pip install --quiet -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/uv pyproject.toml
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[demo,dev]' || $(BIN)/python -m pip install --quiet -e '.[demo,dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[demo,dev]' || $(BIN)/python -m pip install --quiet -e '.[demo,dev]'
 	@touch $@
 
 clean:

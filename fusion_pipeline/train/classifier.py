@@ -85,7 +85,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         check_classes(labels, [str(label) for label in classes], folds=1)
         inputs = _gate_inputs(gate, n, matrices, thumbnails)
         alphas = _alphas(self.alphas)
-        # One BLAS thread, as in the tasks: the same bytes wherever it runs, and faster than threads that wait for each other.
+        # One BLAS thread, as in the tasks: the same bytes everywhere, and threads would only wait for each other.
         with threadpool_limits(1):
             fits = [fit_expert(matrix, labels, len(classes), self.seed, alphas) for matrix in matrices.values()]
             gate.fit(inputs, np.stack([fit.out_of_fold for fit in fits], axis=1), labels, self.seed)
