@@ -19,7 +19,9 @@ from fusion_pipeline.errors import printable
     metavar="NAME[,NAME...]",
     help="Backbones to fuse; repeats. [default: backbones of fusion.toml, else all in the cache]",
 )
-@click.option("--index", metavar="KEY", help="Version of the images, as 'fusion cache ls' shows it. [default: newest]")
+@click.option(
+    "--index", metavar="KEY", help="Version of the images, as 'fusion cache ls' shows it. [default: last extracted]"
+)
 @uses("gate", "data", "dataset", "cache", "folds", "seed", "executor", "workers", "runs")
 def train(names: tuple[str, ...], index: str | None, settings: Settings, console: Console) -> None:
     """Train experts and a gate from the cache, and score them by cross-validation.

@@ -172,6 +172,7 @@ def extract(
         index, *stores = run.publish_all()
     finally:
         run.close()
+    cache[folder.name].mark_current(index.store)
     bad = {index.store.sample_ids[row]: Reason(int(code)) for row, code in enumerate(index.store.status) if code}
     seconds = time.perf_counter() - started
     return Extraction(index, tuple(stores), bad, run.meter.opens, seconds, judge(run.meter, run.options.threads))

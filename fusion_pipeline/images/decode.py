@@ -19,6 +19,9 @@ from fusion_pipeline.errors import UsageError
 from fusion_pipeline.images.colour import CONVERSION_POLICY, UnsupportedColourError, upright_rgb
 from fusion_pipeline.images.quiet import PillowWarningsIgnored
 
+MAX_ASPECT: Final = 100
+"""Longer images are refused: resizing the short side of a strip to a network's input makes the long one huge."""
+
 _BLOCK_BYTES: Final = 1 << 20  # as large as a photograph: most files need one read, and memory stays bounded
 _PILLOW_BOMB_PIXELS: Final = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where Image.open raises by itself
 
@@ -58,6 +61,7 @@ class Reason(enum.IntEnum):
     TOO_LARGE = 5
     UNREADABLE = 6
     UNSUPPORTED = 7
+    ELONGATED = 8
 
     @property
     def text(self) -> str:
@@ -74,6 +78,7 @@ _REASON_TEXTS: Final = {
     Reason.TOO_LARGE: "more bytes than the decode budget allows",
     Reason.UNREADABLE: "cannot be read from disk",
     Reason.UNSUPPORTED: "pixel values with no agreed colour (float out of range, NaN)",
+    Reason.ELONGATED: f"more than {MAX_ASPECT} times as long as wide",
 }
 
 
@@ -249,6 +254,8 @@ def _decode_as(image_format: str, content: bytes, max_pixels: int) -> Decoded:
         with Image.open(io.BytesIO(content), formats=[image_format]) as image:
             if image.width * image.height > max_pixels:
                 return Decoded(None, Reason.TOO_MANY_PIXELS)
+            if max(image.size) > MAX_ASPECT * min(image.size):
+                return Decoded(None, Reason.ELONGATED)
             image.load()
             if image_format == "PNG" and content[_PNG_BIT_DEPTH] == 16:
                 image.info.pop("transparency", None)  # Pillow would compare the key's low bytes with the high bytes

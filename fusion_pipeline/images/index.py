@@ -224,8 +224,8 @@ def dataset_name(name: str) -> str:
     'my-flowers'
     """
     slug = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip(".-")
-    if not slug:
-        raise UsageError(f"'{printable(name)}' leaves no name for the data set. Give one of letters and digits.")
+    if not slug or slug == "attempts":  # what a cache calls its unfinished stores
+        raise UsageError(f"'{printable(name)}' cannot name a data set. Give another one of letters and digits.")
     return slug
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from fusion_pipeline.errors import FormatError, IncompleteError, StaleError, printable
 from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.identity import canonical_json
 from fusion_pipeline.store.reader import Store
 from fusion_pipeline.store.writer import ATTEMPTS, MANIFEST
+
+CURRENT = "current.json"
+"""File of a data set that names its current index; a hint that no store depends on."""
 
 
 class Cache:
@@ -97,15 +102,18 @@ class DatasetStores:
         return tuple(store for store in self.stores() if store.manifest.kind == "index")
 
     def index(self, key: str | None = None) -> Store:
-        """Return the index of the newest version of the images, or the one whose key begins with `key`.
+        """Return the index of the current version of the images, or the one whose key begins with `key`.
+
+        Current is the version that the last extraction saw, or the newest one where none has said so.
 
         Raises
         ------
         IncompleteError
             If there is none.
         """
+        latest = key or self._latest()
         for store in self.indexes():
-            if key is None or store.folder == key or _hex(store.manifest.key).startswith(_hex(key)):
+            if latest is None or store.folder == latest or _hex(store.manifest.key).startswith(_hex(latest)):
                 return store
         wanted = "index" if key is None else f"index '{printable(key)}'"
         raise IncompleteError(
@@ -113,13 +121,34 @@ class DatasetStores:
             f"'{printable(self.cache.location)}'. Run 'fusion extract' again to finish it."
         )
 
+    def mark_current(self, index: Store) -> None:
+        """Make a version the current one, durably; nothing is written if it is already.
+
+        Raises
+        ------
+        StorageError
+            If the cache cannot be written.
+        """
+        if self._latest() != index.folder:
+            self.cache.backend.write(f"{self.name}/{CURRENT}", canonical_json({"index": index.folder}))
+
+    def _latest(self) -> str | None:
+        """Return the folder of the index that the last extraction saw, if it is known and still there."""
+        content = self.cache.backend.read(f"{self.name}/{CURRENT}")
+        try:
+            folder = json.loads(content or b"{}").get("index")
+        except (ValueError, AttributeError, RecursionError):
+            return None
+        known = isinstance(folder, str) and folder in self.cache.backend.list(self.name)
+        return folder if known and self.cache.backend.exists(f"{self.name}/{folder}/{MANIFEST}") else None
+
     def backbones(self, index: Store | None = None) -> tuple[str, ...]:
-        """Return the sorted names of the backbones that have a store for a version (the newest one by default)."""
+        """Return the sorted names of the backbones that have a store for a version (the current one by default)."""
         version = (index or self.index()).manifest.dataset
         return tuple(sorted({s.name for s in self.stores() if s.is_backbone and s.manifest.dataset == version}))
 
     def __getitem__(self, backbone: str) -> Store:
-        """Return a backbone's store for the newest version of the images."""
+        """Return a backbone's store for the current version of the images."""
         return self.store(backbone)
 
     def store(self, backbone: str, index: Store | None = None) -> Store:
@@ -130,7 +159,7 @@ class DatasetStores:
         backbone : str
             Name of the backbone, or of a store's folder where one backbone has several stores.
         index : Store, optional
-            The version; the newest one by default.
+            The version; the current one by default.
 
         Raises
         ------

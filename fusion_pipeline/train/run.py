@@ -132,7 +132,7 @@ def choose_stores(cache: Cache, dataset: str | None, backbones: Sequence[str], i
     backbones : sequence of str
         Names; empty for all that the cache has for these images.
     index : str, optional
-        Key of a version of the images; the newest by default.
+        Key of a version of the images; the one last extracted by default.
 
     Returns
     -------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import random
 import socket
@@ -49,6 +50,7 @@ def test_reasons_keep_their_numbers() -> None:
         "TOO_LARGE": 5,
         "UNREADABLE": 6,
         "UNSUPPORTED": 7,
+        "ELONGATED": 8,
     }
     assert len({reason.text for reason in Reason}) == len(Reason)
 
@@ -267,3 +269,12 @@ def test_identity_names_library_and_policy() -> None:
 
 def test_png_header_alone_is_damaged() -> None:
     assert reason_of(png(4, 4, 8, 2, b"")) is Reason.DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [((1, 100), Reason.OK), ((1, 101), Reason.ELONGATED), ((202, 2), Reason.ELONGATED)]
+)
+def test_a_strip_is_refused_before_it_is_resized(size: tuple[int, int], reason: Reason) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", size).save(stream, "PNG")
+    assert decode(stream.getvalue(), DecodeBudget()).reason is reason
