@@ -49,6 +49,7 @@ def plain(features: np.ndarray, labels: np.ndarray, folds: Folds) -> np.ndarray:
 
 
 def main() -> None:
+    """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", default="cache")
     parser.add_argument("--dataset", default=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from fusion_pipeline.extract.engine import EagerEngine, find_device
 from fusion_pipeline.extract.network import build_network
 from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, compute_partition
 from fusion_pipeline.extract.producers import BackboneProducer, Producer, ThumbnailProducer
-from fusion_pipeline.extract.run import Options, Progress
+from fusion_pipeline.extract.run import Options, Progress, silent
 from fusion_pipeline.extract.weights import file_sha256, locate_weights
 from fusion_pipeline.images.decode import Reason, decoder_identity
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
@@ -141,7 +140,7 @@ class Predictor:
         names = [os.fspath(path) for path in images]
         predictions: list[Prediction] = []
         bad: dict[str, Reason] = {}
-        for part, rows in self._features(names, progress or _silent):
+        for part, rows in self._features(names, progress or silent):
             bad.update({part[row]: reason for row, reason in rows.bad.items()})
             self._refuse(bad)
             good = np.array([row for row in range(len(part)) if row not in rows.bad], dtype=np.int64)
@@ -268,7 +267,3 @@ def _find_weights(
 def _preprocessing(stated: Mapping[str, Any]) -> Preprocessing:
     fields = {key: value for key, value in stated.items() if key != "antialias"}
     return Preprocessing(**{**fields, "mean": tuple(stated["mean"]), "std": tuple(stated["std"])})
-
-
-def _silent(_description: str, _images: int) -> AbstractContextManager[Callable[[int], object]]:
-    return nullcontext(lambda _images_done: None)

@@ -167,7 +167,7 @@ def extract(
     """
     started = time.perf_counter()
     recover(cache.backend, folder.name)
-    run = _Run(folder, backbones, cache, options or Options(), progress or _silent)
+    run = _Run(folder, backbones, cache, options or Options(), progress or silent)
     try:
         index, *stores = run.publish_all()
     finally:
@@ -341,5 +341,6 @@ class _Run:
                 yield loader
 
 
-def _silent(_description: str, _images: int) -> AbstractContextManager[Callable[[int], object]]:
+def silent(_description: str, _images: int) -> AbstractContextManager[Callable[[int], object]]:
+    """Show nothing: the `Progress` of who does not ask for one."""
     return nullcontext(lambda _images_done: None)

@@ -98,7 +98,7 @@ class LocalBackend:
         with self._storage_errors(path, len(content)):
             partial = self._write_partial(target, content)
             os.replace(partial, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a file durably unless there is one already; return whether this call made it.
@@ -114,7 +114,7 @@ class LocalBackend:
                 return False
             finally:
                 os.unlink(partial)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
             return True
 
     def move(self, source: str, target: str) -> None:
@@ -125,8 +125,8 @@ class LocalBackend:
         with self._storage_errors(target):
             _make_folders(destination.parent)
             os.replace(origin, destination)
-            _sync_folder(destination.parent)
-            _sync_folder(origin.parent)
+            sync_folder(destination.parent)
+            sync_folder(origin.parent)
 
     def remove(self, path: str) -> None:
         """Remove a folder with all that is in it, if it is there."""
@@ -205,10 +205,11 @@ def _make_folders(folder: Path) -> None:
     _make_folders(folder.parent)
     with suppress(FileExistsError):
         folder.mkdir()
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: without it a renamed file may be gone after a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -24,6 +24,7 @@ from fusion_pipeline.errors import (
     UsageError,
     printable,
 )
+from fusion_pipeline.store.backend import LocalBackend, sync_folder
 
 FORMAT = "fusion-model"
 VERSION = "1.0"
@@ -198,18 +199,16 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 
 
 def _publish(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files beside `folder`, make them durable, then rename them into place."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    making = folder.with_name(f".{folder.name}.{uuid4().hex}")
+    """Write the files beside `folder`, durably, then rename them into place."""
+    backend = LocalBackend(folder.parent)
+    making = f".{folder.name}.{uuid4().hex}"
     try:
-        making.mkdir()
         for name, content in files.items():
-            _write_durably(making / name, content)
-        _sync_folder(making)
-        _replace_folder(making, folder)
-        _sync_folder(folder.parent)
+            backend.write(f"{making}/{name}", content)
+        _replace_folder(backend.path(making), folder)
+        sync_folder(folder.parent)
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        backend.remove(making)
 
 
 def _replace_folder(making: Path, folder: Path) -> None:
@@ -224,19 +223,3 @@ def _replace_folder(making: Path, folder: Path) -> None:
         earlier.rename(folder)
         raise
     shutil.rmtree(earlier)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    # open() makes files that the umask lets a team read; safetensors' own save_file makes 0600 ones.
-    with path.open("xb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fusion_pipeline import __version__
-from fusion_pipeline.errors import StorageError, UsageError, printable
+from fusion_pipeline.errors import UsageError, printable
 from fusion_pipeline.executors import Executor
 from fusion_pipeline.store import Cache, Store
-from fusion_pipeline.store.identity import digest, slug
+from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.identity import digest, short, slug
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.crossval import CrossValidation, cross_validate
 from fusion_pipeline.train.folds import Split
@@ -116,7 +115,7 @@ def train(
     }
     training = Training(tuple(rows), tuple(comparisons), found, folder, summary)
     save_model(training.model, found.classifier, _description(stores, summary))
-    _write_json(folder / SCORES_FILE, summary)
+    LocalBackend(folder).write(SCORES_FILE, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
     return training
 
 
@@ -164,7 +163,7 @@ def _only_dataset(cache: Cache) -> str:
 
 def _run_key(stores: Sequence[Store], protocol: Mapping[str, Any]) -> str:
     content = {"manifests": [store.manifest_digest for store in stores], "protocol": dict(protocol)}
-    return digest(content).removeprefix("sha256:")[:8]
+    return short(digest(content))[:8]
 
 
 def _dataset(store: Store, found: CrossValidation) -> dict[str, Any]:
@@ -195,13 +194,3 @@ def _description(stores: Sequence[Store], summary: Mapping[str, Any]) -> dict[st
         "rows": summary["rows"],
         "versions": {**versions, "fusion-pipeline": __version__, "python": platform.python_version()},
     }
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    partial = path.with_name(f".{path.name}.{hashlib.sha256(os.urandom(16)).hexdigest()[:8]}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError(f"'{printable(str(path))}' cannot be written: {error.strerror}.") from error

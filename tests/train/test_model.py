@@ -193,5 +193,5 @@ def test_labels_that_json_cannot_tell_are_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path, classifier: FusionClassifier) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError, match="Check space and permissions"):
+    with pytest.raises(StorageError, match="Storage failed"):
         save_model(tmp_path / "file" / "model", classifier, {})
