@@ -66,7 +66,7 @@ def _text(forward: float, wait: float, write: float) -> str:
         "write": (write, "A faster disk for --cache would help most."),
     }
     total = forward + wait + write
-    if not total:
-        return "nothing had to be done."
+    if not forward:
+        return "nothing had to be computed."
     stage, (seconds, help_text) = max(advice.items(), key=lambda item: item[1][0])
     return f"{stage} held it back: {seconds / total:.0%} of the time. {help_text}".replace("%", " %")
