@@ -162,5 +162,5 @@ def test_the_slowest_stage_is_named(seconds: dict[str, float], stage: str) -> No
 
 def test_nothing_to_judge() -> None:
     verdict = judge(Meter(), workers=1)
-    assert verdict.text == "nothing had to be done."
+    assert verdict.text == "nothing had to be computed."
     assert verdict.limits == {"decode": None, "forward": None}
