@@ -58,8 +58,6 @@ class CrossValidation:
     rows : ndarray (n,), int64
         Usable rows of the stores.
     labels : ndarray (n,), int64
-    fold_of_row : ndarray (n,), int64
-        In which test part each row was.
     methods : dict of str to Method
         Each backbone, ``average``, and the gate, in this order.
     classifier : FusionClassifier
@@ -68,7 +66,6 @@ class CrossValidation:
 
     rows: IntArray
     labels: IntArray
-    fold_of_row: IntArray
     methods: dict[str, Method]
     classifier: FusionClassifier
 
@@ -165,15 +162,12 @@ def _collect(
     needs = [methods[backbone] for backbone in stores.backbones]
     for name in dict.fromkeys(("average", gate)):
         methods[name] = _gate_method(name, tests, [gates[name, fold] for fold in folds], needs)
-    fold_of_row = np.empty(len(stores.labels), dtype=np.int64)
-    for fold, test in enumerate(tests):
-        fold_of_row[test] = fold
     classifier = FusionClassifier(gate=gate, seed=seed).assemble(
         stores.class_names,
         {backbone: experts[backbone, None].fit.expert for backbone in stores.backbones},
         gates[gate, None].gate,
     )
-    return CrossValidation(stores.usable_rows, stores.labels, fold_of_row, methods, classifier)
+    return CrossValidation(stores.usable_rows, stores.labels, methods, classifier)
 
 
 def _backbone_method(name: str, tests: list[IntArray], results: list[ExpertResult]) -> Method:

@@ -41,8 +41,12 @@ def publish(
     bad: Mapping[str, Sequence[int]] | None = None,
     version: str = "sha256:" + "0" * 64,
     thumbnail_sizes: Sequence[int] = (32,),
+    thumbnails: np.ndarray | None = None,
 ) -> list[Store]:
-    """Publish an index and one store per backbone; `bad` names the rows that each backbone could not compute."""
+    """Publish an index and one store per backbone; `bad` names the rows that each backbone could not compute.
+
+    Thumbnails are noise, but for those of 32 pixels where `thumbnails` gives them.
+    """
     home = Cache(cache)
     n, bad = len(labels), bad or {}
     paths = [f"{row:03}.jpg".encode() for row in range(n)]
@@ -52,6 +56,8 @@ def publish(
         attributes={"class_names": [f"class {label}" for label in range(int(labels.max()) + 1)]},
     )
     pictures = {f"thumbnails_{size}": make_thumbnails(n, size) for size in thumbnail_sizes}
+    if thumbnails is not None:
+        pictures["thumbnails_32"] = thumbnails
     whole = {
         "sample_path_bytes": np.frombuffer(b"".join(paths), np.uint8),
         "sample_path_offsets": np.concatenate([[0], np.cumsum([len(path) for path in paths])]),
@@ -93,3 +99,23 @@ def make_aligned(cache: Path, per_class: int = 20, n_classes: int = 3, **options
         name: make_features(labels, size, seed, 0.5) for seed, (name, size) in enumerate(SIZES.items(), start=1)
     }
     return Aligned.of(publish(cache, features, labels, **options))  # type: ignore[arg-type]
+
+
+def telling_data(n: int = 150, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return features of two backbones, thumbnails and labels that teach every gate whom to trust.
+
+    Of 15 images, alpha's features show the wrong class in 6, beta's in 4; one of alpha's columns and the thumbnail's
+    brightness say which of the two is right. No linear expert can make use of that column.
+    """
+    generator = np.random.default_rng(seed)
+    labels, kinds = np.arange(n) % 3, np.arange(n) // 3 % 15
+    misled = {"alpha": kinds < 6, "beta": kinds >= 11}
+    features = {}
+    for name, wrong in misled.items():
+        shown = np.where(wrong, (labels + generator.integers(1, 3, n)) % 3, labels)
+        features[name] = 3 * np.eye(3)[shown] + 0.3 * generator.normal(size=(n, 3))
+    tells = np.where(misled["alpha"], -1.0, 1.0) + 0.1 * generator.normal(size=n)
+    features["alpha"] = np.column_stack([features["alpha"], tells])
+    thumbnails = generator.integers(0, 40, size=(n, 32, 32, 3), dtype=np.uint8)
+    thumbnails[~misled["alpha"]] += 200
+    return {name: matrix.astype("float16") for name, matrix in features.items()}, thumbnails, labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusion_pipeline.train.gates.gate import Gate
+from fusion_pipeline.train.gates.gate import Gate, GateInputs
 from fusion_pipeline.train.gates.guard import beats_averaging
 from fusion_pipeline.train.gates.registry import GATES, GateEntry
 from fusion_pipeline.train.mixture import mixture_nll, truth_probabilities, uniform_weights
@@ -74,7 +74,7 @@ def test_more_confidence_alone_is_not_better() -> None:
     assert not beats_averaging(first, probabilities, labels)
 
 
-def test_at_most_a_few_of_many_idle_gates_pass() -> None:
+def test_at_most_a_few_of_many_idle_weights_pass() -> None:
     rng = np.random.default_rng(1)
     passed = 0
     for _ in range(100):
@@ -83,3 +83,21 @@ def test_at_most_a_few_of_many_idle_gates_pass() -> None:
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
         passed += beats_averaging(rng.dirichlet([20.0, 20.0], 200), probabilities, labels)
     assert passed <= 5
+
+
+def test_at_most_a_few_of_many_idle_constant_gates_pass() -> None:
+    rng = np.random.default_rng(2)
+    passed = 0
+    for seed in range(40):
+        labels = rng.permutation(np.arange(150) % 3)
+        logits = rng.normal(size=(150, 2, 3)) + 2.0 * np.eye(3)[labels][:, None, :]
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+        passed += not GATES["constant"].make("constant").fit(GateInputs(150), probabilities, labels, seed).fallback
+    assert passed <= 3
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_one_expert_is_trusted_without_any_training(name: str) -> None:
+    inputs, probabilities, labels = idle_inputs()
+    gate = ENTRIES[name].make(name).fit(GateInputs(inputs.rows), probabilities[:, :1], labels, seed=0)
+    np.testing.assert_array_equal(gate.gate_weights(inputs), np.ones((inputs.rows, 1)))
