@@ -55,5 +55,6 @@ def train(names: tuple[str, ...], index: str | None, settings: Settings, console
     console.say()
     for comparison in result.comparisons:
         console.say(format_comparison(comparison))
-    console.say(f"model: {printable(str(result.model))}")
+    averages = ", which averages: its gate learned nothing better" if result.found.classifier.fallback_ else ""
+    console.say(f"model: {printable(str(result.model))}{averages}")
     console.document(result.summary)

@@ -111,6 +111,7 @@ def train(
         "protocol": protocol,
         "rows": as_records(rows),
         "comparisons": as_records(comparisons),
+        "model": {"path": str(folder / MODEL_FOLDER), "fallback": found.classifier.fallback_},
         "run": str(folder),
     }
     training = Training(tuple(rows), tuple(comparisons), found, folder, summary)

@@ -44,6 +44,8 @@ class Row:
     fit_seconds, predict_seconds : float
     fallback : bool
         Whether the gate averaged in at least one fold because it learned nothing better.
+    fallbacks : tuple of bool
+        The same by fold; none for a method that has no folds.
     """
 
     method: str
@@ -58,6 +60,7 @@ class Row:
     fit_seconds: float
     predict_seconds: float
     fallback: bool
+    fallbacks: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def score_row(
     label_embedding: str = "none",
     fit_seconds: float = 0.0,
     predict_seconds: float = 0.0,
-    fallback: bool = False,
+    fallbacks: tuple[bool, ...] = (),
 ) -> Row:
     """Score one method.
 
@@ -152,7 +155,8 @@ def score_row(
     labels : ndarray (n,), int64
     label_embedding : str
     fit_seconds, predict_seconds : float
-    fallback : bool
+    fallbacks : tuple of bool
+        By fold: whether the gate averaged because it learned nothing better.
 
     Examples
     --------
@@ -174,7 +178,8 @@ def score_row(
         macro_f1(predicted, labels),
         fit_seconds,
         predict_seconds,
-        fallback,
+        any(fallbacks),
+        fallbacks,
     )
 
 
@@ -210,7 +215,7 @@ def comparisons(
     -------
     list of Comparison
         The best backbone is the one with most images right in these same predictions, the first of equals: a choice
-        that favours the backbone, so that a gate's win over it is no luck of the draw.
+        that favours the backbone.
     """
     correct = {name: rows.argmax(axis=1) == labels for name, rows in probabilities.items()}
     best = max(backbones, key=lambda name: int(correct[name].sum()))

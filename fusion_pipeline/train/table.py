@@ -11,7 +11,6 @@ from fusion_pipeline.train.crossval import CrossValidation
 from fusion_pipeline.train.scores import Comparison, Row, comparisons, score_row
 
 _HEADINGS = ("method", "accuracy %", "95 % interval", "k/n", "NLL", "")
-_FALLBACK = "fell back to averaging"
 
 
 def score_rows(found: CrossValidation) -> list[Row]:
@@ -23,7 +22,7 @@ def score_rows(found: CrossValidation) -> list[Row]:
             found.labels,
             fit_seconds=method.fit_seconds,
             predict_seconds=method.predict_seconds,
-            fallback=any(method.fallbacks),
+            fallbacks=method.fallbacks,
         )
         for method in found.methods.values()
     ]
@@ -40,7 +39,7 @@ def format_table(rows: Sequence[Row]) -> str:
 
     Examples
     --------
-    >>> row = Row("xception", "none", 0.925, 37, 40, (0.8014, 0.9742), 0.25, 0.1, 0.9, 1.0, 0.1, False)
+    >>> row = Row("xception", "none", 0.925, 37, 40, (0.8014, 0.9742), 0.25, 0.1, 0.9, 1.0, 0.1, False, ())
     >>> print(format_table([row]))
     method    accuracy %  95 % interval    k/n    NLL
     xception       92.50   80.1 to 97.4  37/40  0.250
@@ -58,8 +57,14 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{100 * low:.1f} to {100 * high:.1f}",
         f"{row.correct}/{row.n}",
         f"{row.nll:.3f}",
-        _FALLBACK if row.fallback else "",
+        _note(row.fallbacks),
     )
+
+
+def _note(fallbacks: Sequence[bool]) -> str:
+    if not any(fallbacks):
+        return ""
+    return "fell back to averaging" if all(fallbacks) else f"averaged in {sum(fallbacks)} of {len(fallbacks)} folds"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

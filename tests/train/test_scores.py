@@ -42,12 +42,12 @@ def test_macro_f1_is_scikit_learns() -> None:
 def test_a_row_holds_what_scripts_rely_on() -> None:
     generator = np.random.default_rng(0)
     probabilities, labels = generator.dirichlet(np.ones(3), size=30), np.repeat([0, 1, 2], 10)
-    row = score_row("cnn32", probabilities, labels, fit_seconds=2.0, predict_seconds=0.5, fallback=True)
+    row = score_row("cnn32", probabilities, labels, fit_seconds=2.0, predict_seconds=0.5, fallbacks=(False, True))
     assert row.correct == (probabilities.argmax(axis=1) == labels).sum()
     assert row.accuracy * row.n == pytest.approx(row.correct)
     assert row.nll == pytest.approx(log_loss(labels, probabilities))
     assert (row.method, row.label_embedding, row.n) == ("cnn32", "none", 30)
-    assert (row.fit_seconds, row.predict_seconds, row.fallback) == (2.0, 0.5, True)
+    assert (row.fit_seconds, row.predict_seconds, row.fallback, row.fallbacks) == (2.0, 0.5, True, (False, True))
     assert row.ci95[0] < row.accuracy < row.ci95[1]
     assert isinstance(row, Row)
 
