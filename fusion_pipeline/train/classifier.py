@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.metrics import accuracy_score
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 from threadpoolctl import threadpool_limits
 
 from fusion_pipeline.errors import UnusableDataError, UsageError, printable
@@ -67,28 +69,30 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         X : mapping of str to array (n, n_features of the backbone)
             Features by backbone.
         y : array (n,)
-            Labels of any kind that can be sorted.
+            Labels: text, numbers, or whatever else can be sorted.
         thumbnails : array (n, size, size, 3), uint8, optional
             For the gates cnn32 (size 32) and cnn64 (size 64).
 
         Raises
         ------
         UsageError
-            If shapes do not fit, a penalty is not positive, or there is no such gate.
+            If shapes do not fit, labels are no labels, `seed` is no whole number from 0 on, a penalty is not positive,
+            or there is no such gate.
         UnusableDataError
             If a feature is not finite, or a class has fewer than 2 rows.
         """
         gate = make_gate(self.gate)
+        seed = _seed(self.seed)
         matrices = _matrices(X)
-        classes, labels = np.unique(np.asarray(y), return_inverse=True)
+        classes, labels = _labels(y)
         n = _check_rows({**matrices, "y": labels})
         check_classes(labels, [str(label) for label in classes], folds=1)
         inputs = _gate_inputs(gate, n, matrices, thumbnails)
         alphas = _alphas(self.alphas)
         # One BLAS thread, as in the tasks: the same bytes everywhere, and threads would only wait for each other.
         with threadpool_limits(1):
-            fits = [fit_expert(matrix, labels, len(classes), self.seed, alphas) for matrix in matrices.values()]
-            gate.fit(inputs, np.stack([fit.out_of_fold for fit in fits], axis=1), labels, self.seed)
+            fits = [fit_expert(matrix, labels, len(classes), seed, alphas) for matrix in matrices.values()]
+            gate.fit(inputs, np.stack([fit.out_of_fold for fit in fits], axis=1), labels, seed)
         return self.assemble(classes, {name: fit.expert for name, fit in zip(matrices, fits, strict=True)}, gate)
 
     def assemble(self, classes: Sequence[Any] | NDArray[Any], experts: Mapping[str, Expert], gate: Gate) -> Self:
@@ -121,6 +125,16 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         best = self.predict_proba(X, thumbnails).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
+    def score(
+        self,
+        X: Mapping[str, ArrayLike],
+        y: ArrayLike,
+        thumbnails: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return the share of rows whose most probable label is right; parameters as in `fit`."""
+        return float(accuracy_score(y, self.predict(X, thumbnails), sample_weight=sample_weight))
+
     def gate_weights(self, X: Mapping[str, ArrayLike], thumbnails: ArrayLike | None = None) -> FloatArray:
         """Return how much each backbone is trusted on each row, (n, n_backbones) float64; parameters as in `fit`."""
         inputs, _ = self._checked(X, thumbnails)
@@ -145,9 +159,30 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         return hasattr(self, "experts_")
 
 
+def _seed(seed: Any) -> int:
+    if not isinstance(seed, Integral) or seed < 0:
+        raise UsageError(f"seed={seed!r} was given. A whole number from 0 on is needed, so that fits can be repeated.")
+    return int(seed)
+
+
+def _labels(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the classes, sorted, and each row's position in them."""
+    try:
+        values = column_or_1d(y)
+        classes, labels = np.unique(values, return_inverse=True)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"y is not one label for each row: {printable(str(error))}.") from None
+    if values.dtype.kind in "fc" and not np.isfinite(values).all():
+        raise UsageError("y has a label that is not a finite number. Drop its row, or give it a class.")
+    return classes, labels
+
+
 def _alphas(alphas: Sequence[float] | None) -> tuple[float, ...]:
     """Return the penalties to choose from."""
-    found = DEFAULT_ALPHAS if alphas is None else tuple(float(alpha) for alpha in alphas)
+    try:
+        found = DEFAULT_ALPHAS if alphas is None else tuple(float(alpha) for alpha in alphas)
+    except (TypeError, ValueError):
+        found = ()
     if not found or not all(0 < alpha < float("inf") for alpha in found):
         raise UsageError(f"Penalties must be positive numbers, at least one, but alphas={alphas!r} was given.")
     return found
@@ -159,16 +194,23 @@ def _matrices(X: Mapping[str, ArrayLike]) -> dict[str, Matrix]:
         raise UsageError('Give features as a mapping with one matrix per backbone, as {"xception": features}.')
     matrices: dict[str, Matrix] = {}
     for name, values in X.items():
-        matrix = np.asarray(values)
+        matrix = _numbers(name, values)
         if matrix.ndim != 2 or 0 in matrix.shape:
             raise UsageError(f"Features of '{printable(name)}' have shape {matrix.shape}, not (rows, features).")
-        matrices[name] = matrix if np.issubdtype(matrix.dtype, np.floating) else matrix.astype(np.float64)
+        matrices[name] = matrix
         row = first_not_finite(matrices[name])
         if row is not None:
             raise UnusableDataError(
                 f"Features of '{printable(name)}' are not finite in row {row}. Mend or drop the row."
             )
     return matrices
+
+
+def _numbers(name: str, values: ArrayLike) -> Matrix:
+    matrix = np.asarray(values)
+    if matrix.dtype.kind not in "fiub":
+        raise UsageError(f"Features of '{printable(name)}' are of dtype {matrix.dtype}. Give real numbers.")
+    return matrix if matrix.dtype.kind == "f" else matrix.astype(np.float64)
 
 
 def _check_rows(arrays: Mapping[str, NDArray[Any]]) -> int:

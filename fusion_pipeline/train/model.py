@@ -89,18 +89,20 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[FusionClassifier, dict[s
     IncompleteError
         If nothing is there, or a file is missing.
     FormatError
-        If it is no model, or one of a newer major version.
+        If it is no model, one of a newer major version, or its parts do not fit together.
     RefusedError
         If it holds anything that a model does not, such as a pickle.
     IntegrityError
         If a file is not what was saved.
+    StorageError
+        If a file cannot be read.
     """
     target = Path(folder)
     files = read_folder(target, (MODEL, TENSORS))
     record = json_object(files[MODEL], target / MODEL)
     check_version(record, target / MODEL)
     classifier = _classifier(record, _tensors(files[TENSORS], target / TENSORS), target)
-    return classifier, dict(record.get("description", {}))
+    return classifier, dict(record["description"])
 
 
 def _arrays(classifier: FusionClassifier) -> Arrays:
@@ -115,8 +117,8 @@ def _arrays(classifier: FusionClassifier) -> Arrays:
 
 def _record(classifier: FusionClassifier, description: Mapping[str, Any]) -> dict[str, Any]:
     classes = classifier.classes_.tolist()
-    if not all(isinstance(name, str | int) for name in classes):
-        raise UsageError(f"A model folder holds labels that are text or whole numbers, not {classes[0]!r}.")
+    if not (_all_of(str, classes) or _all_of(int, classes)):
+        raise UsageError(f"A model folder holds labels that are all text or all whole numbers, not {classes[0]!r}.")
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -125,7 +127,7 @@ def _record(classifier: FusionClassifier, description: Mapping[str, Any]) -> dic
             {"name": name, "n_features": len(expert.weights)} for name, expert in classifier.experts_.items()
         ],
         "gate": {"name": classifier.gate_.name, "settings": classifier.gate_.state()[1]},
-        "seed": classifier.seed,
+        "seed": int(classifier.seed),
         "alphas": None if classifier.alphas is None else [float(alpha) for alpha in classifier.alphas],
         "description": dict(description),
     }
@@ -133,14 +135,26 @@ def _record(classifier: FusionClassifier, description: Mapping[str, Any]) -> dic
 
 def _classifier(record: dict[str, Any], arrays: Arrays, folder: Path) -> FusionClassifier:
     try:
+        _check_record(record)
         gate = make_gate(record["gate"]["name"])
         gate_arrays = {name.removeprefix("gate."): array for name, array in arrays.items() if name.startswith("gate.")}
         gate.restore(gate_arrays, record["gate"]["settings"])
-        experts = {entry["name"]: _expert(position, arrays) for position, entry in enumerate(record["backbones"])}
+        experts = {
+            entry["name"]: _expert(position, entry, arrays) for position, entry in enumerate(record["backbones"])
+        }
         classifier = FusionClassifier(gate.name, seed=record["seed"], alphas=record["alphas"])
         classifier.assemble(record["classes"], experts, gate)
         _try(classifier)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, UsageError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        RuntimeError,
+        MemoryError,
+        UsageError,
+    ) as error:
         raise FormatError(
             f"The parts of model '{printable(str(folder))}' do not fit together ({printable(str(error))[:200]}). "
             "Train it again, or get another copy."
@@ -148,11 +162,28 @@ def _classifier(record: dict[str, Any], arrays: Arrays, folder: Path) -> FusionC
     return classifier
 
 
-def _expert(position: int, arrays: Arrays) -> Expert:
+def _check_record(record: Mapping[str, Any]) -> None:
+    """Refuse what could not have been saved, before anything is made as large as it says."""
+    classes, backbones, settings = record["classes"], record["backbones"], record["gate"]["settings"]
+    if not (_all_of(str, classes) or _all_of(int, classes)) or len(set(classes)) != len(classes):
+        raise ValueError("its classes are not different names or numbers")
+    if not backbones or settings["n_experts"] != len(backbones):
+        raise ValueError(f"it has {len(backbones)} backbones and a gate for {settings['n_experts']!r:.20}")
+    if len({entry["name"] for entry in backbones}) != len(backbones):
+        raise ValueError("two of its backbones have one name")
+    if not isinstance(record["seed"], int) or not isinstance(record["description"], dict):
+        raise TypeError("its seed or its description is of a wrong type")
+
+
+def _all_of(kind: type, values: Any) -> bool:
+    return isinstance(values, list) and bool(values) and all(type(value) is kind for value in values)
+
+
+def _expert(position: int, entry: Mapping[str, Any], arrays: Arrays) -> Expert:
     weights, bias = arrays[f"expert.{position}.weights"], arrays[f"expert.{position}.bias"]
-    if weights.dtype != np.float32 or bias.dtype != np.float32:
-        raise TypeError(f"expert {position} is {weights.dtype} and {bias.dtype}, not float32")
-    if weights.ndim != 2 or bias.shape != weights.shape[1:]:
+    if weights.dtype != np.float32 or bias.dtype != np.float64:
+        raise TypeError(f"expert {position} is {weights.dtype} and {bias.dtype}, not float32 and float64")
+    if weights.ndim != 2 or bias.shape != weights.shape[1:] or len(weights) != entry["n_features"]:
         raise ValueError(f"expert {position} has shapes {weights.shape} and {bias.shape}")
     return Expert(weights, bias)
 

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from fusion_pipeline.errors import UnusableDataError, UsageError
 from fusion_pipeline.train.classifier import FusionClassifier
-from tests.train.made import make_features, make_labels, make_thumbnails
+from tests.train.made import make_features, make_labels, make_thumbnails, telling_data
 
 CODES = make_labels(10, 3)
 LABELS = np.array(["tulip", "daisy", "rose"])[CODES]
@@ -115,3 +115,56 @@ def test_penalties_that_are_none_are_refused(alphas: list[float]) -> None:
 def test_an_unknown_gate_is_refused_before_any_work() -> None:
     with pytest.raises(UsageError, match="no gate 'embed'"):
         FusionClassifier(gate="embed").fit(FEATURES, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.stack([LABELS, LABELS], axis=1), "y is not one label for each row"),
+        (None, "y is not one label for each row"),
+        (3, "y is not one label for each row"),
+        (np.append(np.arange(29.0), np.nan), "not a finite number"),
+        ([*LABELS[:29], 7.5, None], "y is not one label for each row"),
+    ],
+)
+def test_what_is_no_label_is_refused(y: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FusionClassifier(gate="average").fit(FEATURES, y)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", [None, -1, 1.5, np.random.RandomState(0)])
+def test_a_seed_that_cannot_be_repeated_is_refused(seed: object) -> None:
+    with pytest.raises(UsageError, match="whole number"):
+        FusionClassifier(gate="average", seed=seed).fit(FEATURES, LABELS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("alphas", [1.0, ["x"], [], [-1.0]])
+def test_penalties_are_positive_numbers(alphas: object) -> None:
+    with pytest.raises(UsageError, match="Penalties must be positive"):
+        FusionClassifier(gate="average", alphas=alphas).fit(FEATURES, LABELS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [complex, str])
+def test_features_are_real_numbers(dtype: type) -> None:
+    with pytest.raises(UsageError, match="Give real numbers"):
+        FusionClassifier(gate="average").fit({"alpha": FEATURES["alpha"].astype(dtype)}, LABELS)
+
+
+@pytest.mark.parametrize("scale", [1e-42, 1e160])
+def test_features_beyond_float32_are_refused(scale: float) -> None:
+    with np.errstate(all="ignore"), pytest.raises(UnusableDataError, match="Bring them nearer to 1"):
+        FusionClassifier(gate="average").fit({"alpha": FEATURES["alpha"].astype(float) * scale}, LABELS)
+
+
+def test_a_column_far_from_zero_loses_little() -> None:
+    far = FEATURES["alpha"].astype(float) + 1e5
+    near = FusionClassifier(gate="average").fit({"alpha": FEATURES["alpha"].astype(float)}, LABELS)
+    moved = FusionClassifier(gate="average").fit({"alpha": far}, LABELS)
+    expected = near.predict_proba({"alpha": FEATURES["alpha"].astype(float)})
+    np.testing.assert_allclose(moved.predict_proba({"alpha": far}), expected, atol=1e-4)
+
+
+def test_a_thumbnail_gate_can_be_scored() -> None:
+    features, thumbnails, labels = telling_data()
+    model = FusionClassifier(gate="cnn32").fit(features, labels, thumbnails)
+    assert model.score(features, labels, thumbnails) == (model.predict(features, thumbnails) == labels).mean() > 0.9

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from fusion_pipeline.errors import (
 from fusion_pipeline.train.classifier import FusionClassifier
 from fusion_pipeline.train.gates.registry import GATES
 from fusion_pipeline.train.model import load_model, save_model
-from tests.train.made import make_features, make_labels, make_thumbnails
+from tests.train.made import make_features, make_labels, telling_data
 
 CODES = make_labels(8, 3)
 LABELS = np.array(["tulip", "daisy", "rose"])[CODES]
@@ -52,17 +53,19 @@ def rewrite(folder: Path, name: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("gate", [name for name in GATES if name != "cnn64"])
 def test_predictions_are_the_same_bits_after_a_move(gate: str, tmp_path: Path) -> None:
-    thumbnails = make_thumbnails(24, 32) if gate == "cnn32" else None
-    model = FusionClassifier(gate=gate, seed=1).fit(FEATURES, LABELS, thumbnails)
+    features, pictures, labels = telling_data()
+    thumbnails = pictures if gate == "cnn32" else None
+    model = FusionClassifier(gate=gate, seed=1).fit(features, labels, thumbnails)
+    assert gate == "constant" or not model.fallback_, "otherwise no learned gate is stored"
     save_model(tmp_path / "model", model, DESCRIPTION)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "model").rename(tmp_path / "elsewhere" / "moved")
     again, description = load_model(tmp_path / "elsewhere" / "moved")
     assert description == DESCRIPTION
     for method in ("predict_proba", "gate_weights"):
-        before, after = (getattr(m, method)(FEATURES, thumbnails) for m in (model, again))
+        before, after = (getattr(m, method)(features, thumbnails) for m in (model, again))
         assert before.tobytes() == after.tobytes()
-    assert again.predict(FEATURES, thumbnails).tolist() == model.predict(FEATURES, thumbnails).tolist()
+    assert again.predict(features, thumbnails).tolist() == model.predict(features, thumbnails).tolist()
     assert (again.backbones_, again.fallback_) == (model.backbones_, model.fallback_)
     assert again.get_params() == model.get_params()
 
@@ -168,7 +171,8 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
     [
         ("expert.0.weights", np.zeros((6, 4), np.float32)),
         ("expert.0.weights", np.zeros((6, 3), np.float64)),
-        ("expert.1.bias", np.zeros(2, np.float32)),
+        ("expert.1.bias", np.zeros(2)),
+        ("expert.1.bias", np.zeros(3, np.float32)),
         ("gate.proportions", np.zeros(3)),
     ],
 )
@@ -184,9 +188,37 @@ def test_parts_that_do_not_fit_together_are_refused(folder: Path, name: str, arr
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("gate", "settings", "n_experts"), 10**13),
+        (("gate", "settings", "n_experts"), 1),
+        (("classes",), ["a", "a", "b"]),
+        (("classes",), [["a"], ["b"], ["c"]]),
+        (("classes",), [None, 1.5, 2]),
+        (("classes",), ["a", 1, "b"]),
+        (("description",), [1]),
+        (("description",), "abc"),
+        (("seed",), "x"),
+        (("backbones", 0, "n_features"), 7),
+        (("backbones", 1, "name"), "alpha"),
+        (("backbones",), []),
+    ],
+)
+def test_a_record_that_no_fit_leaves_behind_is_refused(folder: Path, path: tuple[Any, ...], value: object) -> None:
+    record = json.loads((folder / "model.json").read_bytes())
+    inner = record
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    rewrite(folder, "model.json", json.dumps(record).encode())
+    with pytest.raises(FormatError, match="do not fit together"):
+        load_model(folder)
+
+
 def test_labels_that_json_cannot_tell_are_refused(tmp_path: Path) -> None:
     model = FusionClassifier(gate="average").fit(FEATURES, CODES + 0.5)
-    with pytest.raises(UsageError, match="text or whole numbers"):
+    with pytest.raises(UsageError, match="all text or all whole numbers"):
         save_model(tmp_path / "model", model, {})
     assert not (tmp_path / "model").exists()
 
