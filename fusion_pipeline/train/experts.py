@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_pipeline.errors import UnusableDataError
 from fusion_pipeline.train.folds import Fold, inner_folds
 from fusion_pipeline.train.mixture import sample_nll
 from fusion_pipeline.train.solvers import SoftmaxFit, fit_path, softmax
@@ -45,7 +46,7 @@ class Standardiser:
     Attributes
     ----------
     mean, scale : ndarray (n_features,), float64
-        `scale` is 1 for columns that do not vary.
+        `scale` is 1 for columns that vary by no more than a 1e-7th of their mean.
 
     Examples
     --------
@@ -78,28 +79,42 @@ class Expert:
     ----------
     weights : ndarray (n_features, n_classes), float32
         With the standardisation folded in, so that raw features go in.
-    bias : ndarray (n_classes,), float32
+    bias : ndarray (n_classes,), float64
+        Exact, since it takes back what columns far from zero put in.
 
     Examples
     --------
-    >>> expert = Expert(np.array([[0.0, 2.0]], np.float32), np.zeros(2, np.float32))
+    >>> expert = Expert(np.array([[0.0, 2.0]], np.float32), np.zeros(2))
     >>> expert.logits(np.array([[3.0]]))
     array([[0., 6.]])
     """
 
     weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    bias: FloatArray
 
     @classmethod
     def fold(cls, weights: FloatArray, intercept: FloatArray, standardiser: Standardiser) -> Expert:
-        """Return the expert of raw features that does what `weights` do to standardised ones."""
-        raw = weights / standardiser.scale[:, None]
-        return cls(raw.astype(np.float32), (intercept - standardiser.mean @ raw).astype(np.float32))
+        """Return the expert of raw features that does what `weights` do to standardised ones.
+
+        Raises
+        ------
+        UnusableDataError
+            If float32 cannot hold the weights: features around 1e-38 or 1e38.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            raw = (weights / standardiser.scale[:, None]).astype(np.float32)
+            # From the rounded weights, so that what rounding moved is put right around the mean.
+            bias = np.asarray(intercept - standardiser.mean @ raw.astype(np.float64))
+        if not (np.isfinite(standardiser.scale).all() and np.isfinite(raw).all() and np.isfinite(bias).all()):
+            raise UnusableDataError(
+                "The features are too large or too small for weights in float32. Bring them nearer to 1."
+            )
+        return cls(raw, bias)
 
     def logits(self, features: NDArray[np.floating]) -> FloatArray:
         """Return the logits (n, n_classes) of `features` (n, n_features).
 
-        Computed in float64 from the float32 weights that a model folder stores, so that a reload changes no bit.
+        Computed in float64 from the float32 weights and the bias that a model folder stores: a reload changes no bit.
         """
         return np.asarray(features, dtype=np.float64) @ self.weights.astype(np.float64) + self.bias
 

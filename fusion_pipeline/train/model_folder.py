@@ -49,7 +49,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     UsageError
         If there is something else at `folder`.
     StorageError
-        If it cannot be written; what was there stays.
+        If it cannot be written; an earlier model stays. Killed between its two renames, the earlier model is left
+        beside the folder under a hidden name.
     """
     entries = {name: {"length": len(content), "sha256": _sha256(content)} for name, content in files.items()}
     manifest = json_bytes({"format": FORMAT, "version": VERSION, "files": entries})

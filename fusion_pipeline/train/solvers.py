@@ -134,6 +134,7 @@ def fit_path(
     penalties = sorted((float(alpha) for alpha in alphas), reverse=True)
     _check_problem(labels, n_classes, penalties)
     basis = _Eigenbasis.of(np.asarray(X, dtype=np.float64))
+    del X  # several paths may be alive at once, each with what it needs of its rows
     problem = _Problem(basis.scores, labels, n_classes, precision)
     theta, intercept = problem.start()
     for alpha in penalties:

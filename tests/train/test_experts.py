@@ -25,7 +25,7 @@ def test_an_expert_of_raw_features_does_what_its_weights_do_to_standardised_ones
     rows, weights, intercept = generator.normal(3, 2, (6, 4)), generator.normal(size=(4, 3)), generator.normal(size=3)
     standardiser = Standardiser.fit(rows)
     expert = Expert.fold(weights, intercept, standardiser)
-    assert expert.weights.dtype == expert.bias.dtype == np.float32
+    assert (expert.weights.dtype, expert.bias.dtype) == (np.float32, np.float64)
     np.testing.assert_allclose(expert.logits(rows), standardiser(rows) @ weights + intercept, atol=1e-5)
 
 

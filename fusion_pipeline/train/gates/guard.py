@@ -28,7 +28,7 @@ from fusion_pipeline.train.mixture import (
     uniform_weights,
 )
 
-# The normal distribution's 95 % quantile: of gates that know nothing, one in twenty may pass.
+# The normal distribution's 95 % quantile: of fixed weights that know nothing, one in twenty would pass.
 _ONE_SIDED_95 = 1.6448536269514722
 
 
@@ -86,9 +86,11 @@ class GuardedGate(Gate):
 
     def fit(self, inputs: GateInputs, out_of_fold: FloatArray, labels: IntArray, seed: int) -> Self:
         """Learn from parts of the rows; then from all of them if that beat averaging on the rest. See `Gate.fit`."""
-        sharp = sharpened(out_of_fold, best_sharpness(out_of_fold, labels))
-        truth = truth_probabilities(sharp, labels)
-        self.n_experts = truth.shape[1]
+        self.n_experts = out_of_fold.shape[1]
+        if self.n_experts == 1:
+            self.fallback = True  # there is nothing to choose from
+            return self
+        truth = truth_probabilities(sharpened(out_of_fold, best_sharpness(out_of_fold, labels)), labels)
         folds = inner_folds(labels, seed, most=self.cross_fit_folds)
         self.fallback = not beats_averaging(self.cross_fit(inputs, truth, folds, seed), out_of_fold, labels)
         if not self.fallback:

@@ -33,7 +33,7 @@ class StackingGate(Gate):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.regression = Expert(np.empty((0, 0), np.float32), np.empty(0, np.float32))
+        self.regression = Expert(np.empty((0, 0), np.float32), np.empty(0))
 
     def fit(self, inputs: GateInputs, out_of_fold: FloatArray, labels: IntArray, seed: int) -> Self:  # noqa: ARG002
         """Fit g on the mean of the out-of-fold predictions; see `Gate.fit`."""
@@ -56,5 +56,5 @@ class StackingGate(Gate):
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
         """Take over a state; see `Gate.restore`."""
-        self.regression = Expert(arrays["weights"].astype(np.float32), arrays["bias"].astype(np.float32))
+        self.regression = Expert(arrays["weights"].astype(np.float32), arrays["bias"].astype(np.float64))
         return super().restore(arrays, settings)

@@ -27,7 +27,8 @@ from fusion_pipeline.train.gates.guard import GuardedGate
 from fusion_pipeline.train.mixture import mixture_nll, uniform_weights
 from fusion_pipeline.train.solvers import softmax
 
-# Rows of one forward pass without gradients: bounds the memory of a CNN's activations, and changes no row's result.
+# Rows of one forward pass without gradients: bounds the memory of a CNN's activations. Last bits of a row may depend on
+# which others share its pass.
 _INFERENCE_ROWS = 256
 
 # AdamW's decay of the two moments, and what keeps its divisor from zero.

@@ -11,7 +11,7 @@ from fusion_pipeline.train.solvers import softmax
 
 
 def test_equation_9_by_hand() -> None:
-    weights, bias = np.array([[2.0, 0.0], [0.0, 1.0]], np.float32), np.array([0.5, 0.0], np.float32)
+    weights, bias = np.array([[2.0, 0.0], [0.0, 1.0]], np.float32), np.array([0.5, 0.0])
     gate = StackingGate("stacking")
     gate.n_experts, gate.regression = 2, Expert(weights, bias)
     probabilities = np.array([[[0.9, 0.1], [0.3, 0.7]]])  # mean 0.6, 0.4
