@@ -40,9 +40,9 @@ def _flag(text: str) -> bool:
     return text.lower() in ("1", "true", "yes")
 
 
-def _key(default: Any, parse: Callable[[str], Any], *, path: bool = False) -> Any:
-    """Declare a key: its default, how a variable's text becomes its value, and whether it names a place."""
-    return field(default=default, metadata={"parse": parse, "path": path})
+def _key(default: Any, parse: Callable[[str], Any], *, path: bool = False, least: int | None = None) -> Any:
+    """Declare a key: its default, how a variable's text becomes its value, whether it names a place, its minimum."""
+    return field(default=default, metadata={"parse": parse, "path": path, "least": least})
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,15 @@ class Settings:
     weights: str | None = _key(None, str, path=True)
     device: str = _key("auto", str)
     dtype: str = _key("float16", str)
-    batch_size: int = _key(32, int)
-    workers: int = _key(0, int)
-    partition_rows: int = _key(256, int)
+    batch_size: int = _key(32, int, least=1)
+    workers: int = _key(0, int, least=0)
+    partition_rows: int = _key(256, int, least=1)
     on_bad: str = _key("stop", str)
     max_megapixels: float = _key(64.0, float)
     follow_symlinks: bool = _key(False, _flag)
     gate: str = _key("embedding", str)
-    folds: int = _key(2, int)
-    seed: int = _key(0, int)
+    folds: int = _key(2, int, least=2)
+    seed: int = _key(0, int, least=0)
     executor: str = _key("processes", str)
     runs: str = _key("runs", str, path=True)
     backbone: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -116,6 +116,11 @@ class Settings:
 
 
 _KEYS: Mapping[str, Field[Any]] = {item.name: item for item in fields(Settings) if "parse" in item.metadata}
+
+LEAST: Mapping[str, int] = {
+    key: item.metadata["least"] for key, item in _KEYS.items() if item.metadata["least"] is not None
+}
+"""The smallest value of each key that has one, wherever the value comes from."""
 
 
 def load_settings(options: Mapping[str, Any], environment: Mapping[str, str], folder: Path) -> Settings:
@@ -138,7 +143,8 @@ def load_settings(options: Mapping[str, Any], environment: Mapping[str, str], fo
     Raises
     ------
     UsageError
-        For an unknown key, or a value of the wrong type; the message names the nearest known key.
+        For an unknown key, or a value of the wrong type or below the least; the message names the nearest known key
+        or the least value.
     FormatError
         If the file is not TOML.
 
@@ -191,6 +197,7 @@ def _file_value(key: str, value: Any, path: Path) -> Any:
     accepted = isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
     if not accepted or (isinstance(value, bool) and wanted is not bool):
         raise UsageError(f"{where} must be of type {wanted.__name__}, not {type(value).__name__}.")
+    _check_least(key, value, where)
     return _beside(path, value) if _KEYS[key].metadata["path"] else value
 
 
@@ -233,9 +240,16 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _parse(variable: str, key: str, text: str) -> Any:
     try:
-        return _KEYS[key].metadata["parse"](text)
+        value = _KEYS[key].metadata["parse"](text)
     except ValueError:
         raise UsageError(f"{variable}='{printable(text)}' is not a {type(_KEYS[key].default).__name__}.") from None
+    _check_least(key, value, variable)
+    return value
+
+
+def _check_least(key: str, value: Any, where: str) -> None:
+    if key in LEAST and value < LEAST[key]:
+        raise UsageError(f"{where} is {value}, but must be at least {LEAST[key]}.")
 
 
 def _nearest(key: str, known: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fusion_pipeline.config import BACKBONE_KEYS, Settings, load_settings
+from fusion_pipeline.config import BACKBONE_KEYS, LEAST, Settings, load_settings
 from fusion_pipeline.errors import FormatError, UsageError
 
 
@@ -112,6 +112,21 @@ def test_mistakes_in_the_file(tmp_path: Path, text: str, message: str) -> None:
         load_settings({}, {}, write(tmp_path, text))
     assert "fusion.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "least"), [("batch_size", 1), ("workers", 0), ("partition_rows", 1), ("folds", 2), ("seed", 0)]
+)
+def test_numbers_that_are_too_small(tmp_path: Path, key: str, least: int) -> None:
+    variable = f"FUSION_{key.upper()}"
+    with pytest.raises(UsageError, match=rf"^{variable} is {least - 1}, but must be at least {least}\.$"):
+        load_settings({}, {variable: str(least - 1)}, tmp_path)
+    write(tmp_path, f"{key} = {least - 1}")
+    with pytest.raises(
+        UsageError, match=rf"^{key} in '.*fusion\.toml' is {least - 1}, but must be at least {least}\.$"
+    ):
+        load_settings({}, {}, tmp_path)
+    assert getattr(load_settings({}, {}, write(tmp_path, f"{key} = {least}")), key) == LEAST[key] == least
 
 
 def test_whole_numbers_will_do_for_fractions(tmp_path: Path) -> None:

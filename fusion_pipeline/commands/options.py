@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from fusion_pipeline.commands.console import Console
-from fusion_pipeline.config import Settings, load_settings
+from fusion_pipeline.config import LEAST, Settings, load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,14 +29,20 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--dtype", type=click.Choice(["float16", "float32"]), help="How features are stored. [default: float16]"
     ),
     "batch_size": click.option(
-        "--batch-size", type=click.IntRange(1), metavar="N", help="Images in a forward pass. [default: 32]"
+        "--batch-size",
+        type=click.IntRange(LEAST["batch_size"]),
+        metavar="N",
+        help="Images in a forward pass. [default: 32]",
     ),
     "workers": click.option(
-        "--workers", type=click.IntRange(0), metavar="N", help="Threads or processes; 0 is one per processor."
+        "--workers",
+        type=click.IntRange(LEAST["workers"]),
+        metavar="N",
+        help="Threads or processes; 0 is one per processor.",
     ),
     "partition_rows": click.option(
         "--partition-rows",
-        type=click.IntRange(1),
+        type=click.IntRange(LEAST["partition_rows"]),
         metavar="N",
         help="Images that are computed and written together: the most that a kill costs. [default: 256]",
     ),
@@ -55,9 +61,14 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--gate", metavar="NAME", help="average, constant, stacking, embedding, cnn32 or cnn64. [default: embedding]"
     ),
     "folds": click.option(
-        "--folds", type=click.IntRange(2), metavar="N", help="Cross-validation folds. [default: 2, the paper's]"
+        "--folds",
+        type=click.IntRange(LEAST["folds"]),
+        metavar="N",
+        help="Cross-validation folds. [default: 2, the paper's]",
     ),
-    "seed": click.option("--seed", type=click.IntRange(0), metavar="N", help="Of every random choice. [default: 0]"),
+    "seed": click.option(
+        "--seed", type=click.IntRange(LEAST["seed"]), metavar="N", help="Of every random choice. [default: 0]"
+    ),
     "executor": click.option(
         "--executor",
         type=click.Choice(["processes", "threads", "loop"]),
