@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test check unit docs clean
+.NOTPARALLEL:  # two installers in one environment would spoil it
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo  ## go the whole way on images and weights that packages ship

@@ -13,6 +13,11 @@ from tests.builders import N_CLASSES, Tiny, write_weights
 # parallel test runs only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The caller's FUSION_CACHE or FUSION_RUNS would be written to, by fixtures of any scope and by processes that tests
+# start. Only the variable that names the real photographs is for the tests.
+for _variable in [name for name in os.environ if name.startswith("FUSION_") and name != "FUSION_TEST_DATA"]:
+    del os.environ[_variable]
+
 
 @pytest.fixture(scope="session")
 def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
@@ -35,10 +40,3 @@ def _tiny(folder: Path, name: str, architecture: str) -> Tiny:
 def _no_syncing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out syncing: it takes most of the time, and changes nothing that a live machine can see."""
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the caller's FUSION_* variables from the tests, but for the one that names the real photographs."""
-    for variable in [name for name in os.environ if name.startswith("FUSION_") and name != "FUSION_TEST_DATA"]:
-        monkeypatch.delenv(variable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +53,8 @@ class Command:
 
 
 def _main(folder: str, arguments: Sequence[str], output: Path, errors: Path) -> None:
+    # Under nohup and in some CI, SIGINT is ignored, and children inherit that; tests send it on purpose.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     for stream, path in ((sys.stdout, output), (sys.stderr, errors)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
