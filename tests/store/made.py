@@ -67,13 +67,13 @@ def publish(root: Path, name: str = "alpha", version: str = VERSION) -> Store:
     return next(store for store in cache[DATASET].stores() if store.manifest == manifest)
 
 
-def publish_index(root: Path, version: str = VERSION) -> Store:
+def publish_index(root: Path, version: str = VERSION, made_by: str = "test") -> Store:
     """Publish an index of `ROWS` samples in two classes."""
     cache = Cache(root)
     paths = [b"a/0.png", b"a/\xff.png", b"b/2.png", b"b/3.png", b"b/4.png"]
     specs = index_arrays(ROWS, sum(map(len, paths)), (32,))
     encoder = GroupEncoder(specs, ROWS, PARTITION_ROWS, {CLASS_NAMES: ["a", "b"]})
-    attempt = Attempt.open(cache.backend, DATASET, "index", {"kind": "index"}, encoder)
+    attempt = Attempt.open(cache.backend, DATASET, "index", {"kind": "index", "decoder": made_by}, encoder)
     for number in range(encoder.partitions):
         samples = SAMPLES[number * PARTITION_ROWS : (number + 1) * PARTITION_ROWS]
         arrays: dict[str, np.ndarray] = {

@@ -206,3 +206,35 @@ def test_lock_has_one_holder(backend: LocalBackend) -> None:
 def test_urls_are_refused() -> None:
     with pytest.raises(UsageError, match="s3://team/features"):
         LocalBackend("s3://team/features")
+
+
+@pytest.fixture
+def synced(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths below the cache that were synced, in order; the cache itself is ``"."``."""
+    backend.root.mkdir()
+    paths: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        paths.append(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), backend.root))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return paths
+
+
+def test_what_is_created_is_synced_with_its_folder(backend: LocalBackend, synced: list[str]) -> None:
+    backend.create("manifest.json", b"1")
+    assert [PARTIAL in synced[0], *synced[1:]] == [True, "."]
+
+
+def test_new_folders_are_synced_in_the_folders_above_them(backend: LocalBackend, synced: list[str]) -> None:
+    backend.write("a/b/file", b"1")
+    assert synced[:2] == [".", "a"]
+    assert synced[-1] == "a/b"
+
+
+def test_a_move_is_synced_in_both_folders(backend: LocalBackend, synced: list[str]) -> None:
+    backend.write("from/file", b"1")
+    backend.write("to/other", b"2")
+    synced.clear()
+    backend.move("from/file", "to/file")
+    assert sorted(synced) == ["from", "to"]

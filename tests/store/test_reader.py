@@ -269,3 +269,10 @@ def test_a_failing_disk_is_not_a_missing_file(store: Store, monkeypatch: pytest.
     monkeypatch.setattr(Path, "read_bytes", broken)
     with pytest.raises(StorageError, match="Input/output error"):
         _ = store.features[:]
+
+
+def test_of_several_indexes_of_the_same_images_the_newest_counts(store: Store) -> None:
+    newest = [publish_index(store.backend.root, made_by=decoder) for decoder in ("second", "third")][-1]
+    assert len(Cache(store.backend.root)[DATASET].indexes()) == 3
+    assert Store.open(store.ref).index.manifest == newest.manifest
+    assert Cache(store.backend.root)[DATASET].index().manifest == newest.manifest

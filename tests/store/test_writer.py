@@ -12,12 +12,16 @@ import pytest
 
 from fusion_pipeline.errors import StorageError
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.backend import PARTIAL, LocalBackend
+from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays
 from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.writer import Attempt, PartitionRecord, recover
 from tests.builders import tree_bytes
 from tests.store.made import (
     DATASET,
+    N_FEATURES,
+    RECIPE,
+    ROWS,
     SAMPLES,
     VERSION,
     finish,
@@ -188,3 +192,48 @@ def test_storage_that_fails_keeps_finished_partitions(backend: LocalBackend, mon
     resumed = open_attempt(backend)
     assert missing_partitions(resumed) == [1, 2]
     resumed.close()
+
+
+def test_other_partitions_begin_anew(backend: LocalBackend) -> None:
+    attempt = stopped(backend)
+    encoder = GroupEncoder(backbone_arrays(N_FEATURES, 2, "float16", head=True), ROWS, 3)
+    other = Attempt.open(backend, DATASET, "alpha", RECIPE, encoder)
+    assert other.folder != attempt.folder
+    assert [other.record(number) for number in range(encoder.partitions)] == [None, None]
+    other.close()
+
+
+def test_a_record_of_no_files_is_not_done(backend: LocalBackend) -> None:
+    attempt = stopped(backend)
+    record = PartitionRecord((SAMPLES[2], SAMPLES[3]), {}, {})
+    backend.write(f"{attempt.folder}/done/1.json", record.to_bytes())
+    resumed = open_attempt(backend)
+    assert missing_partitions(resumed) == [1]
+    resumed.close()
+
+
+def test_half_written_files_are_not_published(backend: LocalBackend) -> None:
+    attempt = open_attempt(backend)
+    write_partition(attempt, 0)
+    backend.path(f"{attempt.folder}/data/zarr.json{PARTIAL}0123").write_bytes(b"half")
+    manifest, _ = finish(attempt)
+    (store,) = Cache(backend.root)[DATASET].stores()
+    assert set(tree_bytes(store.path)) == set(manifest.files)
+
+
+def test_a_store_that_is_published_at_the_last_moment_wins(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen that nothing is published yet; the first creates its manifest just before the second does."""
+    first, second = open_attempt(backend), open_attempt(backend)
+    true_move, winners = LocalBackend.move, []
+
+    def move(self: LocalBackend, source: str, target: str) -> None:
+        true_move(self, source, target)
+        if source.startswith(second.folder):
+            winners.append(finish(first)[0])
+
+    monkeypatch.setattr(LocalBackend, "move", move)
+    loser = finish(second)
+    assert loser == (winners[0], False)
+    assert [store.manifest for store in Cache(backend.root)[DATASET].stores()] == winners
