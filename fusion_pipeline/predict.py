@@ -71,7 +71,7 @@ class Predictor:
     classifier : FusionClassifier
         The model.
     notes : list of str
-        What makes its inputs here differ from those at training; normally empty.
+        What to know before trusting it: a gate that only averages, or inputs that differ from those at training.
 
     Raises
     ------
@@ -91,7 +91,7 @@ class Predictor:
         folder = Path(model)
         inner = folder / MODEL_FOLDER
         self.classifier, description = load_model(inner if inner.is_dir() else folder)
-        self.notes: list[str] = []
+        self.notes = _gate_notes(self.classifier)
         self._dtypes: dict[str, str] = {}
         self._producers: dict[str, Producer] = {}
         device = find_device(self._options.device)
@@ -135,18 +135,29 @@ class Predictor:
         Raises
         ------
         UnusableDataError
-            If a photograph cannot be decoded and ``on_bad`` is ``"stop"``.
+            If photographs cannot be decoded and ``on_bad`` is ``"stop"``: it names them all, and no network has run.
         """
-        names = [os.fspath(path) for path in images]
+        names, show = [os.fspath(path) for path in images], progress or silent
+        self._check(names, show)
         predictions: list[Prediction] = []
         bad: dict[str, Reason] = {}
-        for part, rows in self._features(names, progress or silent):
+        for part, rows in self._features(names, show):
             bad.update({part[row]: reason for row, reason in rows.bad.items()})
-            self._refuse(bad)
+            self._refuse(bad, len(names))
             good = np.array([row for row in range(len(part)) if row not in rows.bad], dtype=np.int64)
             if len(good):
                 predictions += _predict(self.classifier, [part[row] for row in good], *self._inputs(rows, good))
         return predictions, bad
+
+    def _check(self, names: Sequence[str], progress: Progress) -> None:
+        """Refuse all bad photographs before any network runs."""
+        if self._options.on_bad == "skip" or len(names) <= min(self._options.batch_size, _ROWS):
+            return  # the only batch is decoded before its networks run: no need to open the files twice
+        with progress("checking", len(names)) as done, self._loader(done) as loader:
+            batches = loader.batches(_absolute(names), [], check=True)
+            loaded = [item.reason for batch in batches for item in batch]
+        bad = {name: reason for name, reason in zip(names, loaded, strict=True) if reason is not Reason.OK}
+        self._refuse(bad, len(names))
 
     def _features(self, names: Sequence[str], progress: Progress) -> Iterator[tuple[Sequence[str], PartitionRows]]:
         """Yield the photographs in parts of bounded memory, with what every producer makes of them."""
@@ -158,9 +169,8 @@ class Predictor:
         with progress("predicting", len(names)) as done, self._loader(done) as loader:
             for start in range(0, len(names), _ROWS):
                 part = names[start : start + _ROWS]
-                paths = [os.fsencode(Path(name).absolute()) for name in part]
                 stop = self._options.on_bad == "stop"
-                yield part, compute_partition(loader, paths, 0, producers, dtypes, stop_on_bad=stop)
+                yield part, compute_partition(loader, _absolute(part), 0, producers, dtypes, stop_on_bad=stop)
 
     def _loader(self, done: Callable[[int], object]) -> ImageLoader:
         return ImageLoader(
@@ -182,12 +192,16 @@ class Predictor:
     def _thumbnail_size(self) -> int | None:
         return self.classifier.gate_.thumbnail_size
 
-    def _refuse(self, bad: Mapping[str, Reason]) -> None:
+    def _refuse(self, bad: Mapping[str, Reason], of: int) -> None:
         if bad and self._options.on_bad == "stop":
             listed = "; ".join(f"'{printable(name)}': {reason.text}" for name, reason in bad.items())
             raise UnusableDataError(
-                f"{len(bad)} photographs cannot be used ({listed}). Leave them out, or use --on-bad skip."
+                f"{len(bad):,} of {of:,} photographs cannot be used ({listed}). Leave them out, or use --on-bad skip."
             )
+
+
+def _absolute(names: Sequence[str]) -> list[bytes]:
+    return [os.fsencode(Path(name).absolute()) for name in names]
 
 
 def _predict(
@@ -209,6 +223,12 @@ def _predict(
         )
         for name, row, gate in zip(names, probabilities, weights, strict=True)
     ]
+
+
+def _gate_notes(classifier: FusionClassifier) -> list[str]:
+    if not classifier.fallback_ or len(classifier.backbones_) < 2:
+        return []
+    return ["the model's gate learned nothing better than averaging: every backbone has the same weight."]
 
 
 def _made_with(description: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,15 @@ from fusion_pipeline import predict as predict_module
 from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError
 from fusion_pipeline.executors import LoopExecutor
 from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.engine import EagerEngine
 from fusion_pipeline.extract.run import Options
+from fusion_pipeline.extract.weights import file_sha256
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.predict import Predictor
 from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.model import load_model, save_model
 from fusion_pipeline.train.run import Training, train
-from tests.builders import CLASSES, Tiny, write_picture, write_pictures
+from tests.builders import CLASSES, Tiny, count_opens, write_picture, write_pictures
 from tests.extract.made import run
 
 OPTIONS = Options(device="cpu", workers=2, batch_size=4)
@@ -65,7 +69,48 @@ def test_many_images_go_in_parts(average: Path, images: list[Path], monkeypatch:
     predictions, bad = skipping.predict(images)
     assert [item.path for item in predictions] == [str(path) for path in images if path != images[2]]
     assert bad == {str(images[2]): Reason.EMPTY}
-    with pytest.raises(UnusableDataError, match=r"1 photographs cannot be used .*empty file"):
+    with pytest.raises(UnusableDataError, match=r"1 of 5 photographs cannot be used .*empty file"):
+        predictor.predict(images)
+
+
+def test_all_bad_images_are_named_before_any_network_runs(
+    average: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many parts and batches they are in."""
+    images[1].write_bytes(b"")
+    images[4].write_bytes(b"text")
+    monkeypatch.setattr(predict_module, "_ROWS", 2)
+    monkeypatch.setattr(EagerEngine, "forward", lambda *_: pytest.fail("a network ran"))
+    for batch_size in (1, 2, 5, 32):
+        predictor = Predictor(average, options=Options(device="cpu", workers=2, batch_size=batch_size))
+        with pytest.raises(UnusableDataError, match=r"^2 of 5 .*new-1\.png': empty file; .*new-4\.png': not an image"):
+            predictor.predict(images)
+
+
+@pytest.mark.parametrize(("on_bad", "batch_size", "opens"), [("skip", 2, 1), ("stop", 5, 1), ("stop", 2, 2)])
+def test_how_often_images_are_opened(
+    average: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch, on_bad: str, batch_size: int, opens: int
+) -> None:
+    """Once, or a second time where more than one batch has to be good before the first one is computed."""
+    predictor = Predictor(average, options=Options(device="cpu", workers=2, batch_size=batch_size, on_bad=on_bad))
+    opened = count_opens(monkeypatch, images[0].parent)
+    assert len(predictor.predict(images)[0]) == len(images)
+    assert sorted(opened()) == sorted(map(str, images * opens))
+
+
+def test_an_image_that_turns_bad_while_others_are_predicted(
+    average: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(average, options=Options(device="cpu", workers=1, batch_size=1))
+    forward = EagerEngine.forward
+
+    def spoiling(*arguments: Any) -> Any:
+        images[4].write_bytes(b"")
+        return forward(*arguments)
+
+    monkeypatch.setattr(predict_module, "_ROWS", 2)
+    monkeypatch.setattr(EagerEngine, "forward", spoiling)
+    with pytest.raises(UnusableDataError, match=r"1 of 5 photographs cannot be used .*new-4\.png': empty file"):
         predictor.predict(images)
 
 
@@ -87,6 +132,47 @@ def test_the_thumbnail_gate_sees_the_thumbnails(home: Path, tiny_resnet: Tiny, t
     predictions, _ = Predictor(training.model, options=OPTIONS).predict(paths)
     found = np.array([list(item.gate.values()) for item in predictions])
     assert np.abs(found - expected).max() < 1e-2
+
+
+def test_what_to_know_about_a_model(average: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate that fell back to averaging, and another decoder than at training; else nothing."""
+    assert Predictor(average, options=OPTIONS).notes == []
+    classifier, description = load_model(average)
+    classifier.fallback_ = True
+    monkeypatch.setattr(predict_module, "load_model", lambda _folder: (classifier, description))
+    notes = ["the model's gate learned nothing better than averaging: every backbone has the same weight."]
+    assert Predictor(average, options=OPTIONS).notes == notes
+    monkeypatch.setattr(predict_module, "decoder_identity", lambda: {"library": "Pillow", "major": 99})
+    gate, *decoders = Predictor(average, options=OPTIONS).notes
+    assert gate == notes[0]
+    assert [note.split("'")[1] for note in decoders] == ["small_resnet", "small_efficientnet"]
+    assert all("pixels may differ" in note and "99" in note for note in decoders)
+
+
+def test_a_lone_backbone_has_no_gate_to_speak_of(
+    tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, description = load_model(trained(tmp_path, "embedding", tiny_resnet).model)
+    classifier.fallback_ = True
+    monkeypatch.setattr(predict_module, "load_model", lambda _folder: (classifier, description))
+    assert Predictor(tmp_path, options=OPTIONS).notes == []
+
+
+def test_weights_of_the_configuration_come_first(
+    average: Path, tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then those that the model remembers, which nobody reads if the configured ones are right."""
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(tiny_resnet.weights.read_bytes())
+    configured = {"small_resnet": replace(tiny_resnet.backbone, weights=str(copy))}
+    read: list[str] = []
+    monkeypatch.setattr(predict_module, "file_sha256", lambda path: (read.append(path.name), file_sha256(path))[1])
+    Predictor(average, configured.get, OPTIONS)
+    assert read == ["copy.safetensors", "small_efficientnet.safetensors"]
+    copy.write_bytes(b"others")
+    read.clear()
+    Predictor(average, configured.get, OPTIONS)
+    assert read == ["copy.safetensors", "small_resnet.safetensors", "small_efficientnet.safetensors"]
 
 
 def broken(average: Path, folder: Path, change: str) -> Path:
