@@ -168,3 +168,10 @@ def test_a_thumbnail_gate_can_be_scored() -> None:
     features, thumbnails, labels = telling_data()
     model = FusionClassifier(gate="cnn32").fit(features, labels, thumbnails)
     assert model.score(features, labels, thumbnails) == (model.predict(features, thumbnails) == labels).mean() > 0.9
+
+
+def test_the_gate_believes_no_expert_that_knows_its_rows_by_heart() -> None:
+    labels, row_ids = make_labels(10, 4), np.eye(40)
+    model = FusionClassifier(gate="stacking", alphas=[0.1]).fit({"ids": row_ids}, labels)
+    assert (model.experts_["ids"].probabilities(row_ids).argmax(axis=1) == labels).all()
+    assert model.predict_proba({"ids": row_ids}).max() < 0.5

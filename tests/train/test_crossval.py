@@ -69,6 +69,7 @@ def test_every_method_predicts_every_row(found: CrossValidation) -> None:
     assert gate.gate_weights is not None
     np.testing.assert_allclose(gate.probabilities, fuse(gate.gate_weights, experts))
     assert gate.fit_seconds > found.methods["alpha"].fit_seconds + found.methods["beta"].fit_seconds
+    assert gate.predict_seconds > found.methods["alpha"].predict_seconds + found.methods["beta"].predict_seconds
 
 
 def test_the_final_model_is_the_estimator_fitted_on_all_rows(aligned: Aligned, found: CrossValidation) -> None:
@@ -151,3 +152,12 @@ def test_scores_and_table_of_a_cross_validation(found: CrossValidation) -> None:
     assert isinstance(records[0]["ci95"], list)
     first, second = as_records(compare_methods(found))
     assert (first["first"], first["second"], second["first"]) == ("embedding", "average", "embedding")
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_predictions_of_the_test_parts_are_put_back_where_they_belong(seed: int, aligned: Aligned) -> None:
+    split = Split(folds=2, seed=seed)
+    found = cross_validate(aligned, "average", split, LoopExecutor()).methods["beta"].probabilities
+    for fold, (_, test) in enumerate(stratified_folds(aligned.open().labels, split.folds, split.seed)):
+        expected = run_expert(ExpertTask(aligned, "beta", split, fold, seed=0)).probabilities
+        np.testing.assert_array_equal(found[test], expected)

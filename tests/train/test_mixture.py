@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fusion_pipeline.train.mixture import (
     PROBABILITY_FLOOR,
+    best_sharpness,
     fuse,
     mixture_nll,
     sample_nll,
@@ -83,3 +84,9 @@ def test_an_impossible_truth_costs_much_but_not_everything() -> None:
 def test_shapes_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         fuse(np.ones((2, 1)), np.ones((2, 3, 4)))
+
+
+def test_very_modest_experts_are_sharpened_as_much_as_they_need() -> None:
+    modest = np.tile([0.55, 0.45], (10, 1, 1))
+    # Nine of ten are right: log(0.9 / 0.1) is 10.95 times log(0.55 / 0.45).
+    assert best_sharpness(modest, np.array([0] * 9 + [1])) == pytest.approx(10.95, rel=1e-3)

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from fusion_pipeline.train.gates.constant import mixture_proportions
+from fusion_pipeline.train.gates.constant import ConstantGate, mixture_proportions
+from fusion_pipeline.train.gates.gate import GateInputs
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -34,3 +35,11 @@ def test_experts_that_each_own_some_rows_get_their_shares() -> None:
 
 def test_the_prior_keeps_every_expert_in_play() -> None:
     assert mixture_proportions(np.array([[1.0, 1e-15]] * 1000))[1] == pytest.approx(1 / 1002, rel=1e-6)
+
+
+def test_held_out_rows_get_the_proportions_of_the_others() -> None:
+    # The first expert is the better one on the first half of the rows, the second one on the other half.
+    truth = np.repeat([[0.9, 0.1], [0.1, 0.9]], 10, axis=0)
+    first, second = np.arange(10), np.arange(10, 20)
+    weights = ConstantGate("constant").cross_fit(GateInputs(20), truth, [(second, first), (first, second)], seed=0)
+    np.testing.assert_array_equal(weights.argmax(axis=1), [1] * 10 + [0] * 10)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from fusion_pipeline.train.gates.gate import Gate, GateInputs
+from fusion_pipeline.train.folds import Fold
+from fusion_pipeline.train.gates.constant import ConstantGate
+from fusion_pipeline.train.gates.gate import FloatArray, Gate, GateInputs
 from fusion_pipeline.train.gates.guard import beats_averaging
 from fusion_pipeline.train.gates.registry import GATES, GateEntry
-from fusion_pipeline.train.mixture import mixture_nll, truth_probabilities, uniform_weights
+from fusion_pipeline.train.mixture import (
+    best_sharpness,
+    mixture_nll,
+    sharpened,
+    truth_probabilities,
+    uniform_weights,
+)
 from tests.train.gates.made import idle_inputs, opinions
 
 ENTRIES = {
@@ -53,12 +63,14 @@ def test_equal_is_not_better() -> None:
 
 
 def test_a_better_likelihood_with_fewer_right_is_not_better() -> None:
-    labels = np.zeros(2, int)
-    # The first expert is surer of the first row, and narrowly wrong on the second, where the mean is narrowly right.
-    probabilities = np.array([[[0.99, 0.01], [0.60, 0.40]], [[0.49, 0.51], [0.52, 0.48]]])
-    first = np.array([[1.0, 0.0], [1.0, 0.0]])
-    assert mixture_nll(first, probabilities[..., 0]).mean() < mixture_nll(first * 0 + 0.5, probabilities[..., 0]).mean()
-    assert not beats_averaging(first, probabilities, labels)
+    # Where the first expert is wrong, it is so by a hair; and on ten of these rows the average is right.
+    first = np.repeat([0.95, 0.49, 0.49], [150, 10, 40])
+    second = np.repeat([0.55, 0.55, 0.10], [150, 10, 40])
+    probabilities = np.stack([np.stack([p, 1 - p], axis=1) for p in (first, second)], axis=1)
+    labels, trusted = np.zeros(200, int), np.tile([1.0, 0.0], (200, 1))
+    others = np.r_[:150, 160:200]
+    assert beats_averaging(trusted[others], probabilities[others], labels[others])
+    assert not beats_averaging(trusted, probabilities, labels)
 
 
 def test_more_confidence_alone_is_not_better() -> None:
@@ -101,3 +113,18 @@ def test_one_expert_is_trusted_without_any_training(name: str) -> None:
     inputs, probabilities, labels = idle_inputs()
     gate = ENTRIES[name].make(name).fit(GateInputs(inputs.rows), probabilities[:, :1], labels, seed=0)
     np.testing.assert_array_equal(gate.gate_weights(inputs), np.ones((inputs.rows, 1)))
+
+
+def test_gates_learn_from_experts_that_are_sharpened_until_their_average_is_calibrated() -> None:
+    seen: list[FloatArray] = []
+
+    class Noting(ConstantGate):
+        def cross_fit(self, inputs: GateInputs, truth: FloatArray, folds: Sequence[Fold], seed: int) -> FloatArray:
+            seen.append(truth)
+            return super().cross_fit(inputs, truth, folds, seed)
+
+    inputs, probabilities, labels = idle_inputs()
+    Noting("constant").fit(inputs, probabilities, labels, seed=0)
+    sharpness = best_sharpness(probabilities, labels)
+    assert abs(sharpness - 1) > 0.01, "otherwise nothing is sharpened"
+    np.testing.assert_array_equal(seen[0], truth_probabilities(sharpened(probabilities, sharpness), labels))

@@ -1,0 +1,65 @@
+"""Runs: a folder for every protocol, and a model that says which stores it was made from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fusion_pipeline.errors import UsageError
+from fusion_pipeline.executors import LoopExecutor
+from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.model import load_model
+from fusion_pipeline.train.run import Training, choose_stores, train
+from tests.train.made import DATASET, make_features, make_labels, publish
+
+LABELS = make_labels(6, 2)
+FEATURES = {"alpha": make_features(LABELS, 3, 1), "beta": make_features(LABELS, 4, 2)}
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> list[Store]:
+    return publish(tmp_path / "cache", FEATURES, LABELS)
+
+
+def run(
+    stores: list[Store], runs: Path, *, gate: str = "average", folds: int = 2, split: int = 0, seed: int = 0
+) -> Training:
+    return train(stores, gate=gate, split=Split(folds, split), executor=LoopExecutor(), runs=runs, seed=seed)
+
+
+def test_a_model_names_the_manifests_of_its_stores(tmp_path: Path, stores: list[Store]) -> None:
+    training = run(stores, tmp_path / "runs")
+    _, description = load_model(training.model)
+    named = {name: backbone["manifest"] for name, backbone in description["backbones"].items()}
+    assert named == {store.name: store.manifest_digest for store in stores}
+    assert json.loads((training.run / "scores.json").read_bytes()) == training.summary
+
+
+def test_every_protocol_and_choice_of_stores_has_a_folder_of_its_own(tmp_path: Path, stores: list[Store]) -> None:
+    runs = tmp_path / "runs"
+    alpha = stores[:1]
+    trainings = [
+        run(alpha, runs),
+        run(alpha, runs, seed=1),
+        run(alpha, runs, split=1),
+        run(alpha, runs, folds=3),
+        run(alpha, runs, gate="constant"),
+        run(stores[1:], runs),
+    ]
+    folders = [training.run for training in trainings]
+    assert len(set(folders)) == len(folders)
+    assert run(alpha, runs).run == folders[0]
+    assert sorted(runs.iterdir()) == sorted(folders)
+
+
+def test_of_several_data_sets_one_must_be_named(tmp_path: Path, stores: list[Store]) -> None:
+    cache = Cache(tmp_path / "cache")
+    assert [store.name for store in choose_stores(cache, None, ())] == ["alpha", "beta"]
+    shutil.copytree(tmp_path / "cache" / DATASET, tmp_path / "cache" / "other")
+    with pytest.raises(UsageError, match=r"Which data set\? The cache has made, other"):
+        choose_stores(cache, None, ())
+    assert {store.dataset for store in choose_stores(cache, "other", ())} == {"other"}
