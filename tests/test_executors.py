@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from fusion_pipeline.errors import ClusterError, UnusableDataError, UsageError
 from fusion_pipeline.executors import DaskExecutor, Executor, LoopExecutor, available_cores, make_executor
@@ -28,6 +31,18 @@ def die(_: object) -> None:
 
 def process_id() -> int:
     return os.getpid()
+
+
+inherited = False
+
+
+def inherits() -> bool:
+    return inherited
+
+
+def blas_threads(_: object) -> set[int]:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
 def leave_a_mark(path: Path) -> str:
@@ -104,3 +119,18 @@ def test_unknown_executors_and_no_workers_are_refused() -> None:
 def test_the_loop_needs_no_choice_of_cores() -> None:
     assert isinstance(make_executor("loop", 3), LoopExecutor)
     assert available_cores() >= 1
+
+
+def test_processes_inherit_nothing_from_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "inherited", True)
+    for kind, copies in (("processes", False), ("threads", True)):
+        executor = make_executor(kind, 1)
+        assert executor.gather([executor.submit(inherits)]) == [copies]
+
+
+def test_calls_in_threads_have_one_blas_thread_each() -> None:
+    with threadpool_limits(2):
+        assert blas_threads(None) == {2}
+        executor = make_executor("threads", 2)
+        assert executor.gather([executor.submit(blas_threads, number) for number in range(4)]) == [{1}] * 4
+        assert blas_threads(None) == {2}

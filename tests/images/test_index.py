@@ -192,3 +192,8 @@ def test_dataset_digest_is_unambiguous(
 def test_dataset_digest_refuses_a_wrong_length(sha256: list[bytes | str]) -> None:
     with pytest.raises(ValueError, match=r"32 bytes|argument"):
         dataset_digest([b"a/1"], sha256, [0], ["a"])
+
+
+def test_rows_are_sorted_as_bytes_where_their_text_would_sort_otherwise(tmp_path: Path) -> None:
+    folder = list_image_folder(plant(tmp_path, b"a/\xff.jpg", "a/\U0001f33b.jpg".encode(), "b/1.jpg"))
+    assert folder.paths == ("a/\U0001f33b.jpg".encode(), b"a/\xff.jpg", b"b/1.jpg")
