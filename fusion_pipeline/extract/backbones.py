@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,11 @@ from typing import Any
 from fusion_pipeline.errors import UsageError, printable
 
 LIBRARIES = ("timm", "torchvision")
+INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest", "hamming", "box")
+CROP_MODES = ("center", "squash", "border")
+
+# A network's input; more than this is a slip of the keyboard that would ask for all memory.
+_MOST_PIXELS = 4096
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,23 @@ class Preprocessing:
     crop_pct : float
         Share of the resized image's shorter side that is kept.
     interpolation : str
-        Antialiased resampling: ``"bicubic"``, ``"bilinear"``, ``"lanczos"`` or ``"nearest"``.
+        Antialiased resampling: one of `INTERPOLATIONS`.
     mean, std : tuple of float
         Per channel (red, green, blue), of pixels in [0, 1].
     crop_mode : {"center", "squash", "border"}
         How the crop is taken, in timm's words.
+
+    Raises
+    ------
+    UsageError
+        If a value is none that an image can be prepared with.
+
+    Examples
+    --------
+    >>> half = (0.5, 0.5, 0.5)
+    >>> Preprocessing(224, 0.875, "bicubc", half, half)
+    Traceback (most recent call last):
+    fusion_pipeline.errors.UsageError: interpolation = 'bicubc' is not known: did you mean 'bicubic'?
     """
 
     input_size: int
@@ -39,6 +57,24 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     crop_mode: str = "center"
+
+    def __post_init__(self) -> None:
+        for key, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
+            if (value := getattr(self, key)) not in known:
+                nearest = difflib.get_close_matches(value, known, n=1, cutoff=0.0)
+                raise UsageError(f"{key} = '{printable(value)}' is not known: did you mean '{nearest[0]}'?")
+        wrong = [
+            f"{key} = {getattr(self, key)!r} is out of range: {needed}."
+            for key, fits, needed in (
+                ("input_size", 1 <= self.input_size <= _MOST_PIXELS, f"it is 1 to {_MOST_PIXELS} pixels"),
+                ("crop_pct", 0 < self.crop_pct <= 1, "it is above 0, and 1 at most"),
+                ("mean", all(map(math.isfinite, self.mean)), "it is three finite numbers"),
+                ("std", all(0 < value < math.inf for value in self.std), "it is three numbers above 0"),
+            )
+            if not fits
+        ]
+        if wrong:
+            raise UsageError(wrong[0])
 
     @property
     def geometry(self) -> tuple[int, float, str, str]:
@@ -176,6 +212,11 @@ def find_backbone(name: str, tables: Mapping[str, Mapping[str, Any]]) -> Backbon
         backbone = KNOWN[name]
     elif "model" in table or ":" in name:
         backbone = Backbone(name, str(table.get("model", name)))
+    elif name in tables:
+        raise UsageError(
+            f'[backbone.{printable(name)}] says not which network it is. Add model = "timm:NAME" or '
+            'model = "torchvision:NAME".'
+        )
     else:
         raise UsageError(_unknown(name, [*KNOWN, *tables]))
     constructor = {key: table.pop(key) for key in ("model", "weights", "arguments") if key in table}

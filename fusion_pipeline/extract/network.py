@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from fusion_pipeline.extract.weights import fit_tensors, load_tensors
 
 _HEAD_TOLERANCE = 1e-4
 _PROBE_IMAGES = 2
+
+# What torchvision passes to a constructor only along with weights of its own: the published ones were trained so.
+_TRAINED_WITH = {"inception_v3": {"transform_input": True}, "googlenet": {"transform_input": True}}
 
 
 @dataclass(frozen=True)
@@ -109,21 +113,46 @@ def find_preprocessing(backbone: Backbone) -> Preprocessing:
     Raises
     ------
     UsageError
-        If the library does not know the model.
+        If the library does not know the model, or a value of the configuration is out of range.
     """
     own = _timm_preprocessing(backbone) if backbone.library == "timm" else _torchvision_preprocessing(backbone)
     fields = {**own, **backbone.preprocessing}
-    return Preprocessing(
-        input_size=int(fields["input_size"]),
-        crop_pct=float(fields["crop_pct"]),
-        crop_mode=str(fields.get("crop_mode", "center")),
-        interpolation=str(fields["interpolation"]),
-        mean=_triple(fields["mean"]),
-        std=_triple(fields["std"]),
+    try:
+        return Preprocessing(
+            input_size=int(fields["input_size"]),
+            crop_pct=float(fields["crop_pct"]),
+            crop_mode=str(fields.get("crop_mode", "center")),
+            interpolation=str(fields["interpolation"]),
+            mean=_triple(fields["mean"]),
+            std=_triple(fields["std"]),
+        )
+    except UsageError as error:
+        raise UsageError(f"Backbone '{printable(backbone.name)}': {error}") from None
+
+
+def with_trained_arguments(backbone: Backbone) -> Backbone:
+    """Return a record whose arguments say all that published weights need of the constructor.
+
+    That is what torchvision adds for its own weights, and the number of classes of a timm tag where it is not that of
+    the architecture's default tag. Arguments of the record itself win.
+
+    Raises
+    ------
+    UsageError
+        If the library does not know the model.
+
+    Examples
+    --------
+    >>> with_trained_arguments(Backbone("inception", "torchvision:inception_v3")).arguments
+    {'transform_input': True}
+    """
+    implied = (
+        _TRAINED_WITH.get(backbone.model_name, {}) if backbone.library == "torchvision" else _tag_classes(backbone)
     )
+    return replace(backbone, arguments={**implied, **backbone.arguments})
 
 
-def build_network(backbone: Backbone, weights: Path, input_size: int) -> Network:
+def build_network(backbone: Backbone, weights: Path, input_size: int, sha256: str | None = None) -> Network:
     """Build a backbone's network and load its weights.
 
     Parameters
@@ -134,6 +163,8 @@ def build_network(backbone: Backbone, weights: Path, input_size: int) -> Network
         The weights file.
     input_size : int
         Side of its input in pixels.
+    sha256 : str, optional
+        What the file was seen to be, as `file_sha256` returns it: other bytes are refused.
 
     Returns
     -------
@@ -144,9 +175,9 @@ def build_network(backbone: Backbone, weights: Path, input_size: int) -> Network
     UsageError
         If the library refuses the model or its arguments, or the model cannot be tapped.
     RefusedError
-        If the weights do not fit.
+        If the weights do not fit, or changed.
     """
-    tensors = load_tensors(weights)
+    tensors = load_tensors(weights, sha256)
     module = _construct(backbone)
     fit_tensors(module, tensors, backbone, weights)
     return Network(module, _find_classifier(module, backbone), input_size)
@@ -159,17 +190,23 @@ def _construct(backbone: Backbone) -> nn.Module:
             import timm  # noqa: PLC0415 - takes seconds, and torchvision backbones do without
 
             return _as_module(timm.create_model(backbone.architecture, pretrained=False, **arguments))
-        from torchvision.models import get_model, get_model_builder  # noqa: PLC0415 - as above
-
-        if "init_weights" in inspect.signature(get_model_builder(backbone.model_name)).parameters:
-            arguments.setdefault("init_weights", False)
-        return _as_module(get_model(backbone.model_name, weights=None, **arguments))
+        return _as_module(_torchvision_model(backbone.model_name, arguments))
     except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0][:120]
         raise UsageError(
             f"Backbone '{printable(backbone.name)}': {backbone.library} cannot build "
             f"'{printable(backbone.model_name)}' ({printable(reason)}). Check model and arguments."
         ) from None
+
+
+def _torchvision_model(name: str, arguments: dict[str, Any]) -> Any:
+    from torchvision.models import get_model  # noqa: PLC0415 - takes seconds
+
+    try:
+        # Some spend minutes on initial weights, or warn about them, before they are overwritten.
+        return get_model(name, weights=None, **{"init_weights": False, **arguments})
+    except TypeError:
+        return get_model(name, weights=None, **arguments)
 
 
 def _as_module(model: Any) -> nn.Module:
@@ -216,13 +253,13 @@ def _pooled(values: torch.Tensor) -> torch.Tensor:
 
 
 def _timm_preprocessing(backbone: Backbone) -> dict[str, Any]:
-    from timm.models import get_pretrained_cfg, is_model  # noqa: PLC0415 - takes seconds
+    from timm.models import get_pretrained_cfg, is_model, list_models  # noqa: PLC0415 - takes seconds
 
     published = get_pretrained_cfg(backbone.model_name, allow_unregistered=True)
     if published is None or not is_model(backbone.architecture):
         raise UsageError(
             f"Backbone '{printable(backbone.name)}': timm has no model '{printable(backbone.model_name)}'."
-            f"{_nearest_timm(backbone.architecture)}"
+            f"{_nearest(backbone.architecture, list_models())}"
         )
     size = published.input_size[-1]
     return {
@@ -235,14 +272,25 @@ def _timm_preprocessing(backbone: Backbone) -> dict[str, Any]:
     }
 
 
+def _tag_classes(backbone: Backbone) -> dict[str, int]:
+    from timm.models import get_pretrained_cfg  # noqa: PLC0415 - takes seconds
+
+    default = get_pretrained_cfg(backbone.architecture, allow_unregistered=True)
+    tagged = get_pretrained_cfg(backbone.model_name, allow_unregistered=True)
+    if default is None or tagged is None or tagged.num_classes == default.num_classes:
+        return {}
+    return {"num_classes": int(tagged.num_classes)}
+
+
 def _torchvision_preprocessing(backbone: Backbone) -> dict[str, Any]:
-    from torchvision.models import get_model_weights  # noqa: PLC0415 - takes seconds
+    from torchvision.models import get_model_weights, list_models  # noqa: PLC0415 - takes seconds
 
     try:
         preset = get_model_weights(backbone.model_name).DEFAULT.transforms()
     except ValueError:
         raise UsageError(
             f"Backbone '{printable(backbone.name)}': torchvision has no model '{printable(backbone.model_name)}'."
+            f"{_nearest(backbone.model_name, list_models())}"
         ) from None
     return {
         "input_size": preset.crop_size[0],
@@ -253,12 +301,8 @@ def _torchvision_preprocessing(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _nearest_timm(name: str) -> str:
-    import difflib  # noqa: PLC0415 - only this error needs it
-
-    from timm import list_models  # noqa: PLC0415
-
-    nearest = difflib.get_close_matches(name, list_models(), n=1)
+def _nearest(name: str, models: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, models, n=1)
     return f" Did you mean '{nearest[0]}'?" if nearest else ""
 
 

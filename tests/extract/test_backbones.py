@@ -68,3 +68,8 @@ def test_groups_and_commas() -> None:
     assert expand_names([], []) == ()
     with pytest.raises(UsageError, match="names none"):
         expand_names(["all"], [])
+
+
+def test_a_table_without_a_model_says_what_it_lacks() -> None:
+    with pytest.raises(UsageError, match=r"\[backbone.mine\] says not which network it is. Add model"):
+        find_backbone("mine", {"mine": {"weights": "x.pth"}})

@@ -15,8 +15,9 @@ from timm.data.transforms_factory import create_transform
 from torchvision.models import squeezenet1_1
 
 from fusion_pipeline.errors import UsageError
+from fusion_pipeline.extract import network as network_module
 from fusion_pipeline.extract.backbones import Backbone, find_backbone
-from fusion_pipeline.extract.network import Network, build_network, find_preprocessing
+from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
 from tests.builders import N_CLASSES, SIZE, Tiny, random_module, write_pictures, write_weights
 from tests.extract.made import run
 
@@ -179,3 +180,44 @@ def test_randomness_of_the_caller_is_left_alone(tiny_resnet: Tiny) -> None:
     state: Any = torch.random.get_rng_state()
     Network(tiny_resnet.module(), None, SIZE)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
+def test_torchvisions_own_arguments_for_its_weights(name: str) -> None:
+    backbone = with_trained_arguments(Backbone("x", f"torchvision:{name}"))
+    assert backbone.arguments == {"transform_input": True}
+    with torch.device("meta"):
+        assert network_module._construct(backbone).transform_input is True
+    mine = Backbone("x", f"torchvision:{name}", arguments={"transform_input": False})
+    assert with_trained_arguments(mine).arguments == {"transform_input": False}
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [
+        ("timm:vit_tiny_patch16_224.augreg_in21k", {"num_classes": 21843}),
+        ("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k", {}),
+        ("timm:vit_tiny_patch16_224", {}),
+        ("timm:legacy_xception.tf_in1k", {}),
+    ],
+)
+def test_a_tag_decides_the_number_of_classes(model: str, arguments: dict[str, int]) -> None:
+    assert with_trained_arguments(Backbone("x", model)).arguments == arguments
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("crop_mode", "middle", "did you mean"),
+        ("interpolation", "bicubc", "did you mean 'bicubic'"),
+        ("crop_pct", 0.0, "above 0, and 1 at most"),
+        ("crop_pct", 7.0, "above 0, and 1 at most"),
+        ("input_size", 0, "1 to 4096 pixels"),
+        ("input_size", 10**6, "1 to 4096 pixels"),
+        ("std", [0.5, 0.5, 0.0], "three numbers above 0"),
+        ("mean", [0.5, float("nan"), 0.0], "three finite numbers"),
+    ],
+)
+def test_preprocessing_that_cannot_be_is_refused_by_name(field: str, value: object, message: str) -> None:
+    with pytest.raises(UsageError, match=f"'small': {field} .*{message}"):
+        find_preprocessing(Backbone("small", "timm:test_resnet", preprocessing={field: value}))
