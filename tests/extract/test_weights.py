@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from fusion_pipeline.errors import IncompleteError, RefusedError
+from fusion_pipeline.errors import IncompleteError, RefusedError, UsageError
 from fusion_pipeline.extract.backbones import Backbone, find_backbone
 from fusion_pipeline.extract.weights import file_sha256, fit_tensors, load_tensors, locate_weights
 from tests.builders import N_CLASSES, Tiny, random_module
@@ -52,7 +52,7 @@ def test_truncated_safetensors(tmp_path: Path, tiny_resnet: Tiny, keep: float) -
     content = tiny_resnet.weights.read_bytes()
     path = tmp_path / "cut.safetensors"
     path.write_bytes(content[: int(len(content) * keep) if keep == 0.5 else int(keep)])
-    with pytest.raises(RefusedError, match="damaged"):
+    with pytest.raises(RefusedError, match="damaged" if keep else "is empty"):
         load_tensors(path)
 
 
@@ -236,3 +236,26 @@ def test_a_model_without_published_weights() -> None:
 
 def test_saved_weights_are_what_the_tests_think(tiny_resnet: Tiny, tensors: dict[str, torch.Tensor]) -> None:
     assert save(tensors) == save(tiny_resnet.module().state_dict())
+
+
+@pytest.mark.parametrize("name", ["package:/w.pth", "package:module", "package:"])
+def test_a_package_without_module_or_file_is_a_wrong_call(name: str) -> None:
+    with pytest.raises(UsageError, match="Write package:MODULE/FILE"):
+        locate_weights(Backbone("x", "timm:test_resnet", weights=name))
+
+
+def test_a_package_inside_one_that_is_not_installed() -> None:
+    with pytest.raises(IncompleteError, match="not installed"):
+        locate_weights(Backbone("x", "timm:test_resnet", weights="package:no.such.package/w.pth"))
+
+
+def test_content_tells_safetensors_not_the_name(tmp_path: Path, tiny_resnet: Tiny) -> None:
+    path = tmp_path / "weights.txt"
+    path.write_bytes(tiny_resnet.weights.read_bytes())
+    assert load_tensors(path).keys() == load_tensors(tiny_resnet.weights).keys()
+
+
+def test_other_bytes_than_were_hashed_are_refused(tiny_resnet: Tiny) -> None:
+    assert load_tensors(tiny_resnet.weights, file_sha256(tiny_resnet.weights))
+    with pytest.raises(RefusedError, match="changed while it was in use"):
+        load_tensors(tiny_resnet.weights, "sha256:" + "0" * 64)
