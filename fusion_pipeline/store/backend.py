@@ -133,6 +133,24 @@ class LocalBackend:
         with self._storage_errors(path), suppress(FileNotFoundError):
             shutil.rmtree(self.path(path))
 
+    def remove_file(self, path: str) -> None:
+        """Remove a file durably, if it is there."""
+        target = self.path(path)
+        with self._storage_errors(path), suppress(FileNotFoundError):
+            target.unlink()
+            sync_folder(target.parent)
+
+    def check_writable(self) -> None:
+        """Write and remove a file, so that a long computation does not end at a place that cannot take its result.
+
+        Raises
+        ------
+        StorageError
+            If the folder cannot be made or written.
+        """
+        with self._storage_errors("", 1):
+            self._write_partial(self.path("probe"), b"?").unlink()
+
     def sweep(self, path: str) -> None:
         """Remove the files below a folder that a killed run left half-written."""
         with self._storage_errors(path):
@@ -140,7 +158,10 @@ class LocalBackend:
                 litter.unlink(missing_ok=True)
 
     def lock(self, path: str) -> Lock | None:
-        """Take the advisory lock on a file, or return None if somebody alive holds it or the file is not there.
+        """Take the advisory lock on a file, or return None if that is not ours to do.
+
+        It is not if somebody alive holds it, if the file is not there, or if it may only be read: then its folder
+        belongs to another member, whose umask shares it for reading.
 
         The file is never made here: whoever removes its folder must not find it made anew meanwhile. Correctness
         never depends on the lock: partitions are written whole and publication is create-if-absent.
@@ -148,8 +169,12 @@ class LocalBackend:
         with self._storage_errors(path):
             try:
                 descriptor = os.open(self.path(path), os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
+            except (FileNotFoundError, PermissionError):
                 return None
+            except OSError as error:
+                if error.errno == errno.EROFS:
+                    return None
+                raise
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

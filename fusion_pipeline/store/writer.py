@@ -7,13 +7,14 @@ import json
 import platform
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from fusion_pipeline.errors import BusyError, IntegrityError
+from fusion_pipeline.errors import BusyError, FormatError, IntegrityError, RefusedError, StorageError
 from fusion_pipeline.store.backend import LocalBackend, Lock
 from fusion_pipeline.store.identity import Recipe, canonical_json, digest, short, slug, store_identity
 from fusion_pipeline.store.layout import GroupEncoder
@@ -46,11 +47,14 @@ class PartitionRecord:
         Reason codes of the rows that could not be decoded, by row number in the store.
     files : mapping of str to FileEntry
         The chunk files that it wrote.
+    made : mapping
+        With what it was computed: an attempt may be finished on another machine than it was begun on.
     """
 
     samples: tuple[str, ...]
     bad: Mapping[int, int]
     files: Mapping[str, FileEntry]
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Return the record as JSON."""
@@ -59,6 +63,7 @@ class PartitionRecord:
                 "samples": list(self.samples),
                 "bad": {str(row): code for row, code in self.bad.items()},
                 "files": {name: entry.to_json() for name, entry in self.files.items()},
+                "made": dict(self.made),
             }
         )
 
@@ -70,6 +75,7 @@ class PartitionRecord:
             samples=tuple(str(sample) for sample in fields["samples"]),
             bad={int(row): int(code) for row, code in fields["bad"].items()},
             files={str(name): FileEntry(**entry) for name, entry in fields["files"].items()},
+            made=dict(fields["made"]),
         )
 
 
@@ -122,7 +128,8 @@ class Attempt:
                 continue
             if (lock := backend.lock(f"{folder}/lock")) is None:
                 continue
-            if backend.read(f"{folder}/attempt.json") != description:  # its owner finished, and removed it, meanwhile
+            # Its owner may have finished, and removed it, meanwhile; or was killed while publishing it.
+            if not _finish_left(backend, folder) or backend.read(f"{folder}/attempt.json") != description:
                 lock.release()
                 continue
             attempt = cls(backend, folder, name, recipe, encoder, lock)
@@ -136,7 +143,12 @@ class Attempt:
         return self._records.get(partition)
 
     def write(
-        self, partition: int, arrays: Mapping[str, np.ndarray], samples: Sequence[str], bad: Mapping[int, int]
+        self,
+        partition: int,
+        arrays: Mapping[str, np.ndarray],
+        samples: Sequence[str],
+        bad: Mapping[int, int],
+        made: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the rows of one partition durably, then record them.
 
@@ -150,6 +162,8 @@ class Attempt:
             sha256 of the image of each row.
         bad : mapping of int to int
             Reason codes of bad rows, by row number in the store.
+        made : mapping, optional
+            Versions, device and whatever else it was computed with.
 
         Raises
         ------
@@ -157,7 +171,7 @@ class Attempt:
             If the storage fails; what was finished before stays.
         """
         files = self._write_files(self._encoder.partition(partition, arrays))
-        record = PartitionRecord(tuple(samples), dict(bad), files)
+        record = PartitionRecord(tuple(samples), dict(bad), files, dict(made or {}))
         self._backend.write(f"{self.folder}/done/{partition}.json", record.to_bytes())
         self._records[partition] = record
 
@@ -197,7 +211,7 @@ class Attempt:
             rows=self._encoder.rows,
             partition_rows=self._encoder.partition_rows,
             files=files,
-            made={**made, **_who_and_when()},
+            made={**made, **self._made_otherwise(made), **_who_and_when()},
         )
         self._backend.sweep(self.folder)
         self._backend.write(f"{self.folder}/{MANIFEST}", manifest.to_bytes())
@@ -223,15 +237,23 @@ class Attempt:
                 record = PartitionRecord.from_bytes(self._backend.read(f"{self.folder}/done/{name}") or b"")
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
-            if self._is_intact(record):
+            if number < self._encoder.partitions and self._is_intact(number, record):
                 self._records[number] = record
 
-    def _is_intact(self, record: PartitionRecord) -> bool:
+    def _made_otherwise(self, made: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Return with what else partitions were computed, where that was not what finishes the attempt."""
+        others = {canonical_json(dict(record.made)): dict(record.made) for record in self._records.values()}
+        listed = [other for other in others.values() if any(made.get(key) != value for key, value in other.items())]
+        return {"also_made_with": listed} if listed else {}
+
+    def _is_intact(self, number: int, record: PartitionRecord) -> bool:
+        if set(record.files) != self._encoder.partition_files(number):
+            return False
         for name, entry in record.files.items():
             content = self._backend.read(f"{self.folder}/data/{name}")
             if content is None or FileEntry.of(content) != entry:
                 return False
-        return bool(record.files)
+        return True
 
     def _write_files(self, files: Mapping[str, bytes]) -> dict[str, FileEntry]:
         for name, content in files.items():
@@ -254,10 +276,7 @@ def recover(backend: LocalBackend, dataset: str) -> None:
         if lock is None:
             continue
         try:
-            # Read under the lock: a living owner may have finished, and removed the attempt, just before.
-            content = backend.read(f"{folder}/{MANIFEST}")
-            if content is not None:
-                _finish_publication(backend, folder, Manifest.from_bytes(content, folder))
+            _finish_left(backend, folder)
         finally:
             lock.release()
 
@@ -278,6 +297,33 @@ def _begin(backend: LocalBackend, folder: str, description: bytes) -> Lock:
     return lock
 
 
+def _finish_left(backend: LocalBackend, folder: str) -> bool:
+    """Finish the publication that an attempt was killed in, under its lock; or take back that it was complete.
+
+    Its files are hashed once more: somebody may have changed them between the kill and now. Returns False if its
+    manifest cannot be understood: then it is left alone, for it may belong to a newer version.
+    """
+    content = backend.read(f"{folder}/{MANIFEST}")
+    if content is None:
+        return True
+    try:
+        manifest = Manifest.from_bytes(content, folder)
+    except (FormatError, RefusedError):
+        return False
+    group = f"{store_folder(_dataset_of(folder), manifest.name, manifest.key)}/{ATTEMPTS}/{manifest.attempt}"
+    place = group if backend.exists(group) else f"{folder}/data"
+    files = ((backend.read(f"{place}/{name}"), entry) for name, entry in manifest.files.items())
+    if all(content is not None and FileEntry.of(content) == entry for content, entry in files):
+        _finish_publication(backend, folder, manifest)
+    else:
+        backend.remove_file(f"{folder}/{MANIFEST}")
+    return True
+
+
+def _dataset_of(attempt: str) -> str:
+    return attempt.split("/", maxsplit=1)[0]
+
+
 def _attempt_folders(backend: LocalBackend, dataset: str, prefix: str) -> Iterator[str]:
     for name in backend.list(f"{dataset}/{ATTEMPTS}"):
         if name.startswith(prefix):
@@ -286,8 +332,7 @@ def _attempt_folders(backend: LocalBackend, dataset: str, prefix: str) -> Iterat
 
 def _finish_publication(backend: LocalBackend, attempt: str, manifest: Manifest) -> tuple[Manifest, bool]:
     """Move the group beside its manifest-to-be, then publish; every step may be repeated after a kill."""
-    dataset = attempt.split("/", maxsplit=1)[0]
-    folder = store_folder(dataset, manifest.name, manifest.key)
+    folder = store_folder(_dataset_of(attempt), manifest.name, manifest.key)
     group = f"{folder}/{ATTEMPTS}/{manifest.attempt}"
     winner = read_manifest(backend, folder)
     if winner is None:
@@ -296,9 +341,10 @@ def _finish_publication(backend: LocalBackend, attempt: str, manifest: Manifest)
         winner = manifest if won else read_manifest(backend, folder)
     if winner is None:
         raise IntegrityError(f"Manifest of '{folder}' vanished while it was published. Run the same command again.")
-    if winner.attempt != manifest.attempt:
-        backend.remove(group)
-    backend.remove(attempt)
+    with suppress(StorageError):  # the store is published: what cannot be tidied up now is litter, no failure
+        if winner.attempt != manifest.attempt:
+            backend.remove(group)
+        backend.remove(attempt)
     return winner, winner.attempt == manifest.attempt
 
 

@@ -15,6 +15,7 @@ from fusion_pipeline.store import Cache
 from fusion_pipeline.store.backend import PARTIAL, LocalBackend
 from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays
 from fusion_pipeline.store.manifest import Manifest
+from fusion_pipeline.store.verify import verify
 from fusion_pipeline.store.writer import Attempt, PartitionRecord, recover
 from tests.builders import tree_bytes
 from tests.store.made import (
@@ -237,3 +238,90 @@ def test_a_store_that_is_published_at_the_last_moment_wins(
     loser = finish(second)
     assert loser == (winners[0], False)
     assert [store.manifest for store in Cache(backend.root)[DATASET].stores()] == winners
+
+
+def published_until_the_end(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> Attempt:
+    """Return an attempt whose run was killed while it published, at an operation of the backend."""
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    attempt = stopped(backend)
+    attempt = open_attempt(backend)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBackend, stop_at, kill)
+        with pytest.raises(KeyboardInterrupt):
+            finish(attempt)
+    attempt.close()
+    return attempt
+
+
+@pytest.mark.parametrize("stop_at", ["move", "create"])
+def test_a_killed_publication_is_finished_before_its_attempt_is_resumed(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, stop_at: str
+) -> None:
+    left = published_until_the_end(backend, monkeypatch, stop_at)
+    other = open_attempt(backend)
+    assert other.folder != left.folder
+    assert not backend.exists(left.folder)
+    assert len(Cache(backend.root)[DATASET].stores()) == 1
+    other.discard()
+
+
+@pytest.mark.parametrize("stop_at", ["move", "create"])
+def test_a_killed_publication_whose_files_changed_is_not_finished(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, stop_at: str
+) -> None:
+    left = published_until_the_end(backend, monkeypatch, stop_at)
+    chunk = next(path for path in backend.root.rglob("features/c/1/0"))
+    chunk.write_bytes(bytes(len(chunk.read_bytes())))
+    recover(backend, DATASET)
+    assert not backend.exists(f"{left.folder}/manifest.json")
+    assert Cache(backend.root)[DATASET].stores() == ()
+    finish(open_attempt(backend))
+    (store,) = Cache(backend.root)[DATASET].stores()
+    assert list(verify(store)) == []
+
+
+def test_an_attempt_of_a_newer_version_stops_nobody(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = published_until_the_end(backend, monkeypatch, "move")
+    manifest = backend.path(f"{left.folder}/manifest.json")
+    manifest.write_bytes(manifest.read_bytes().replace(b'"version":"1.0"', b'"version":"9.0"'))
+    before = tree_bytes(backend.path(left.folder))
+    recover(backend, DATASET)
+    assert finish(open_attempt(backend))[1]
+    assert tree_bytes(backend.path(left.folder)) == before
+
+
+def test_an_attempt_that_may_only_be_read_stops_nobody(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = stopped(backend)
+    true_open = os.open
+
+    def deny(path: object, flags: int, *arguments: object, **options: object) -> int:
+        if str(path).endswith("/lock") and left.folder in str(path) and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return true_open(path, flags, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", deny)
+    recover(backend, DATASET)
+    assert finish(open_attempt(backend))[1]
+
+
+def test_what_cannot_be_tidied_up_is_no_failure(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: LocalBackend, path: str) -> None:
+        raise StorageError(f"busy: {path}")
+
+    attempt = open_attempt(backend)
+    monkeypatch.setattr(LocalBackend, "remove", refuse)
+    assert finish(attempt)[1]
+
+
+def test_a_record_that_lacks_an_array_is_not_done(backend: LocalBackend) -> None:
+    attempt = stopped(backend)
+    path = backend.path(f"{attempt.folder}/done/1.json")
+    record = PartitionRecord.from_bytes(path.read_bytes())
+    del record.files["status/c/1"]  # type: ignore[attr-defined]
+    path.write_bytes(record.to_bytes())
+    resumed = open_attempt(backend)
+    assert missing_partitions(resumed) == [1]
+    resumed.close()
