@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fusion_pipeline.errors import FormatError, IncompleteError, StaleError, printable
 from fusion_pipeline.store.backend import LocalBackend
@@ -13,7 +15,7 @@ from fusion_pipeline.store.reader import Store
 from fusion_pipeline.store.writer import ATTEMPTS, MANIFEST
 
 CURRENT = "current.json"
-"""File of a data set that names its current index; a hint that no store depends on."""
+"""File of a data set that names its current index and stores; a hint that no store depends on."""
 
 
 class Cache:
@@ -111,36 +113,62 @@ class DatasetStores:
         IncompleteError
             If there is none.
         """
-        latest = key or self._latest()
+        latest = key or self._current()["index"]
         for store in self.indexes():
             if latest is None or store.folder == latest or _hex(store.manifest.key).startswith(_hex(latest)):
                 return store
         wanted = "index" if key is None else f"index '{printable(key)}'"
+        instead = "Run 'fusion extract' again to finish it." if key is None else "'fusion cache ls' shows the keys."
         raise IncompleteError(
             f"Data set '{printable(self.name)}' has no finished {wanted} in cache "
-            f"'{printable(self.cache.location)}'. Run 'fusion extract' again to finish it."
+            f"'{printable(self.cache.location)}'. {instead}"
         )
 
-    def mark_current(self, index: Store) -> None:
-        """Make a version the current one, durably; nothing is written if it is already.
+    def mark_current(self, index: Store, stores: Sequence[Store] = ()) -> None:
+        """Make a version the current one, and stores those of their backbones, durably.
+
+        Parameters
+        ----------
+        index : Store
+            The index of the version.
+        stores : sequence of Store
+            Backbones' stores. Of others, what was current stays.
 
         Raises
         ------
         StorageError
             If the cache cannot be written.
         """
-        if self._latest() != index.folder:
-            self.cache.backend.write(f"{self.name}/{CURRENT}", canonical_json({"index": index.folder}))
+        before = self._current()
+        now = {
+            "index": index.folder,
+            "stores": {**before["stores"], **{store.name: store.folder for store in stores}},
+        }
+        if now != before:
+            self.cache.backend.write(f"{self.name}/{CURRENT}", canonical_json(now))
 
-    def _latest(self) -> str | None:
-        """Return the folder of the index that the last extraction saw, if it is known and still there."""
+    def _current(self) -> dict[str, Any]:
+        """Return the folders of the index and of each backbone's store that the last extraction saw, as far as known.
+
+        ``index`` is None and ``stores`` empty where nothing is known or nothing is there any more.
+        """
         content = self.cache.backend.read(f"{self.name}/{CURRENT}")
         try:
-            folder = json.loads(content or b"{}").get("index")
-        except (ValueError, AttributeError, RecursionError):
-            return None
-        known = isinstance(folder, str) and folder in self.cache.backend.list(self.name)
-        return folder if known and self.cache.backend.exists(f"{self.name}/{folder}/{MANIFEST}") else None
+            stated = dict(json.loads(content or b"{}"))
+            stores = dict(stated.get("stores", {}))
+        except (ValueError, TypeError, RecursionError):
+            stated, stores = {}, {}
+        folders = set(self.cache.backend.list(self.name))
+
+        def is_there(folder: object) -> bool:
+            known = isinstance(folder, str) and folder in folders
+            return known and self.cache.backend.exists(f"{self.name}/{folder}/{MANIFEST}")
+
+        index = stated.get("index")
+        return {
+            "index": index if is_there(index) else None,
+            "stores": {name: folder for name, folder in stores.items() if is_there(folder)},
+        }
 
     def backbones(self, index: Store | None = None) -> tuple[str, ...]:
         """Return the sorted names of the backbones that have a store for a version (the current one by default)."""
@@ -153,6 +181,9 @@ class DatasetStores:
 
     def store(self, backbone: str, index: Store | None = None) -> Store:
         """Return the store of a backbone for one version of the images.
+
+        Of several stores of one backbone, made with other weights or options, it is the one that was last extracted,
+        or found to be there; where that is not known, the newest.
 
         Parameters
         ----------
@@ -170,14 +201,17 @@ class DatasetStores:
         """
         index = index or self.index()
         named = [store for store in self.stores() if store.is_backbone and backbone in (store.name, store.folder)]
-        for store in named:
-            if store.manifest.dataset == index.manifest.dataset:
-                return store
-        again = f"Run 'fusion extract --backbone {printable(backbone)}'"
+        fitting = [store for store in named if store.manifest.dataset == index.manifest.dataset]
+        if fitting:
+            current = self._current()["stores"].get(backbone)
+            return next((store for store in fitting if store.folder == current), fitting[0])
+        again = f"Run 'fusion extract --backbone {printable(backbone)}' with the same --data and --cache"
         if not named:
+            near = difflib.get_close_matches(backbone, self.backbones(index), n=1, cutoff=0.8)
+            hint = f"Did you mean '{printable(near[0])}'? If not: " if near else ""
             raise IncompleteError(
                 f"Data set '{printable(self.name)}' has no finished store of backbone '{printable(backbone)}' in cache "
-                f"'{printable(self.cache.location)}'. {again} to make it."
+                f"'{printable(self.cache.location)}'. {hint}{again} to make it."
             )
         raise StaleError(
             f"Store '{named[0].folder}' belongs to another version of the images of '{printable(self.name)}' "

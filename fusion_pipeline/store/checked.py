@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
@@ -12,6 +13,8 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from fusion_pipeline.errors import IntegrityError, printable
 from fusion_pipeline.store.backend import LocalBackend
 from fusion_pipeline.store.manifest import FileEntry, Manifest
+
+_CHUNK = re.compile(r"/c(/\d+)*$")
 
 
 class CheckedFiles(ZarrStore):
@@ -49,6 +52,11 @@ class CheckedFiles(ZarrStore):
         """Return a file's content, or a range of it; None for a file that the store does not have."""
         entry = self._manifest.files.get(key)
         if entry is None:
+            if _CHUNK.search(key):  # Zarr would put fill values
+                raise IntegrityError(
+                    f"Manifest of '{printable(str(self._backend.path(self._prefix)))}' lacks chunk '{printable(key)}'. "
+                    f"{self._next_step}"
+                )
             return None
         content = await asyncio.to_thread(self._checked, key, entry)
         return (prototype or default_buffer_prototype()).buffer.from_bytes(_cut(content, byte_range))
@@ -97,7 +105,14 @@ class CheckedFiles(ZarrStore):
         state = "is missing" if content is None else "is damaged"
         raise IntegrityError(
             f"File '{printable(str(self._backend.path(path)))}' {state}: it is not what was published. "
-            "Run 'fusion cache verify' for the whole damage; the store is not used."
+            f"{self._next_step}"
+        )
+
+    @property
+    def _next_step(self) -> str:
+        return (
+            f"'fusion cache verify --cache {printable(str(self._backend))}' shows the whole damage; remove the store's "
+            "folder, then extract again."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,21 @@ def index_arrays(samples: int, path_bytes: int, thumbnail_sizes: Iterable[int]) 
     )
 
 
+def chunk_files(array: str, metadata: bytes) -> set[str]:
+    """Return the relative paths of all chunk files that an array needs, from its ``zarr.json``.
+
+    Examples
+    --------
+    >>> encoder = GroupEncoder(backbone_arrays(8, 0, "float16", head=False), rows=5, partition_rows=4)
+    >>> sorted(chunk_files("status", encoder.metadata()["status/zarr.json"]))
+    ['status/c/0', 'status/c/1']
+    """
+    fields = json.loads(metadata)
+    chunks = fields["chunk_grid"]["configuration"]["chunk_shape"]
+    counts = [-(-length // size) for length, size in zip(fields["shape"], chunks, strict=True)]
+    return {"/".join([array, "c", *map(str, position)]) for position in np.ndindex(*counts)}
+
+
 class GroupEncoder:
     """The files of a Zarr v3 group, encoded in memory by Zarr itself.
 
@@ -204,6 +220,21 @@ class GroupEncoder:
         for name, values in arrays.items():
             files.update(self._encode(name, slice(start, stop), values))
         return files
+
+    def partition_files(self, number: int) -> set[str]:
+        """Return the relative paths of the chunk files that one partition has.
+
+        Examples
+        --------
+        >>> encoder = GroupEncoder(backbone_arrays(8, 0, "float16", head=False), rows=5, partition_rows=4)
+        >>> sorted(encoder.partition_files(1))
+        ['features/c/1/0', 'status/c/1']
+        """
+        return {
+            "/".join([name, "c", str(number), *("0" for _ in spec.item_shape)])
+            for name, spec in self.specs.items()
+            if spec.per_sample
+        }
 
     def whole(self, name: str, values: np.ndarray) -> dict[str, bytes]:
         """Encode an array that does not have one row per sample; return its chunk files by relative path."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -276,3 +278,40 @@ def test_of_several_indexes_of_the_same_images_the_newest_counts(store: Store) -
     assert len(Cache(store.backend.root)[DATASET].indexes()) == 3
     assert Store.open(store.ref).index.manifest == newest.manifest
     assert Cache(store.backend.root)[DATASET].index().manifest == newest.manifest
+
+
+def test_a_chunk_that_the_manifest_does_not_name_is_damage(store: Store) -> None:
+    files = {name: entry for name, entry in store.manifest.files.items() if name != OTHER_CHUNK}
+    shortened = replace(store.manifest, files=files)
+    (store.backend.root / DATASET / store.folder / "manifest.json").write_bytes(shortened.to_bytes())
+    again = Cache(store.backend.root)[DATASET]["alpha"]
+    with pytest.raises(IntegrityError, match=f"lacks chunk '{OTHER_CHUNK}'"):
+        _ = again.features[:]
+    assert list(verify(again)) == [Damage(OTHER_CHUNK, "missing")]
+
+
+def test_current_stores_of_other_backbones_stay_current(store: Store) -> None:
+    stores = Cache(store.backend.root)[DATASET]
+    beta = publish(store.backend.root, "beta")
+    stores.mark_current(stores.index(), [store])
+    stores.mark_current(stores.index(), [beta])
+    current = json.loads((store.backend.root / DATASET / "current.json").read_bytes())
+    assert current == {"index": stores.index().folder, "stores": {"alpha": store.folder, "beta": beta.folder}}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"stores": 3}', b'{"index": 3, "stores": {"alpha": [1]}}'])
+def test_a_hint_that_makes_no_sense_is_no_hint(store: Store, content: bytes) -> None:
+    (store.backend.root / DATASET / "current.json").write_bytes(content)
+    assert Cache(store.backend.root)[DATASET]["alpha"].folder == store.folder
+
+
+def test_a_misspelt_backbone_gets_the_nearest_one(store: Store) -> None:
+    with pytest.raises(
+        IncompleteError, match=r"Did you mean 'alpha'\?.*'fusion extract --backbone alpah' with the same"
+    ):
+        Cache(store.backend.root)[DATASET].store("alpah")
+
+
+def test_an_unknown_index_says_where_keys_are_shown(store: Store) -> None:
+    with pytest.raises(IncompleteError, match=r"has no finished index 'abc'.* 'fusion cache ls' shows the keys"):
+        Cache(store.backend.root)[DATASET].index("abc")
