@@ -58,7 +58,9 @@ class EagerEngine:
         """
         pixels = torch.from_numpy(images).to(self._device).float()
         normalised = pixels.sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
-        features, probabilities = self._network(normalised)
+        # TF32, cuDNN's default for convolutions, keeps 10 bits of a mantissa: the identity says float32.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            features, probabilities = self._network(normalised)
         return features.cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy()
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fusion_pipeline.errors import UnusableDataError, printable
 from fusion_pipeline.extract.producers import Prepared, Producer
-from fusion_pipeline.images.decode import DecodeBudget, Reason, decode, read_file
+from fusion_pipeline.images.decode import DecodeBudget, Decoded, Reason, decode, read_file
 from fusion_pipeline.store import layout
 
 _BATCHES_AHEAD = 2
@@ -157,13 +157,23 @@ class ImageLoader:
         start = meter.book("read", start)
         if raw.content is None or not (shared or check):
             return Loaded(raw.sha256, raw.reason, {}, meter)
-        decoded = decode(raw.content, self._budget)
+        decoded = self._decode(path, raw.content)
         start = meter.book("decode", start)
         if decoded.image is None:
             return Loaded(raw.sha256, decoded.reason, {}, meter)
         prepared = {key: producer.prepare(decoded.image) for key, producer in shared.items()}
         meter.book("resize", start)
         return Loaded(raw.sha256, Reason.OK, prepared, meter)
+
+    def _decode(self, path: bytes, content: bytes) -> Decoded:
+        try:
+            return decode(content, self._budget)
+        except MemoryError:
+            # Not the image's fault, and gone on a larger machine: it must not become a row of the store.
+            raise UnusableDataError(
+                f"No memory left to decode image '{printable(path)}'. "
+                "Use fewer --workers, a smaller --batch-size, or a smaller --max-megapixels."
+            ) from None
 
 
 def compute_partition(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from fusion_pipeline.extract.backbones import Backbone, Preprocessing
 from fusion_pipeline.extract.engine import Engine
 from fusion_pipeline.extract.network import Network
-from fusion_pipeline.images.decode import decoder_identity
+from fusion_pipeline.images.decode import DecodeBudget, decoder_identity
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES, thumbnail_identity, thumbnails
 from fusion_pipeline.store import layout
 from fusion_pipeline.store.identity import Recipe
@@ -91,12 +92,27 @@ class BackboneProducer:
         return rows if probabilities is None else {**rows, layout.PROBABILITIES: probabilities}
 
 
-def index_recipe() -> Recipe:
-    """Return how the index store is made, whatever the images."""
-    return {"kind": "index", "decoder": decoder_identity(), "thumbnails": thumbnail_identity()}
+def index_recipe(budget: DecodeBudget) -> Recipe:
+    """Return how the index store is made, whatever the images.
+
+    Examples
+    --------
+    >>> sorted(index_recipe(DecodeBudget()))
+    ['decoder', 'kind', 'thumbnails']
+    >>> index_recipe(DecodeBudget(max_pixels=1000))["budget"]["max_pixels"]
+    1000
+    """
+    return {
+        "kind": "index",
+        "decoder": decoder_identity(),
+        "thumbnails": thumbnail_identity(),
+        **_unusual_budget(budget),
+    }
 
 
-def backbone_recipe(backbone: Backbone, preprocessing: Preprocessing, weights: str, dtype: str) -> Recipe:
+def backbone_recipe(
+    backbone: Backbone, preprocessing: Preprocessing, weights: str, dtype: str, budget: DecodeBudget
+) -> Recipe:
     """Return how a backbone store is made, whatever the images.
 
     Parameters
@@ -109,6 +125,8 @@ def backbone_recipe(backbone: Backbone, preprocessing: Preprocessing, weights: s
         sha256 of the weights file.
     dtype : {"float16", "float32"}
         How features are stored.
+    budget : DecodeBudget
+        What an image may cost: it decides which rows are NaN.
 
     Returns
     -------
@@ -128,7 +146,13 @@ def backbone_recipe(backbone: Backbone, preprocessing: Preprocessing, weights: s
         "preprocessing": preprocessing.to_json(),
         "dtype": dtype,
         "precision": "float32",
+        **_unusual_budget(budget),
     }
+
+
+def _unusual_budget(budget: DecodeBudget) -> dict[str, dict[str, int]]:
+    """Return the budget's part of a recipe: nothing for the usual one, as the format says."""
+    return {} if budget == DecodeBudget() else {"budget": asdict(budget)}
 
 
 def backbone_specs(network: Network, dtype: str) -> tuple[ArraySpec, ...]:

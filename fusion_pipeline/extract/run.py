@@ -166,16 +166,26 @@ def extract(
         If the cache cannot be written; finished partitions stay and the same call resumes.
     """
     started = time.perf_counter()
+    _refuse_cache_inside(cache, folder)
     recover(cache.backend, folder.name)
     run = _Run(folder, backbones, cache, options or Options(), progress or silent)
     try:
         index, *stores = run.publish_all()
     finally:
         run.close()
-    cache[folder.name].mark_current(index.store)
+    cache[folder.name].mark_current(index.store, [result.store for result in stores])
     bad = {index.store.sample_ids[row]: Reason(int(code)) for row, code in enumerate(index.store.status) if code}
     seconds = time.perf_counter() - started
     return Extraction(index, tuple(stores), bad, run.meter.opens, seconds, judge(run.meter, run.options.threads))
+
+
+def _refuse_cache_inside(cache: Cache, folder: ImageFolder) -> None:
+    """Refuse a cache that the next run would take for a class of images."""
+    if cache.backend.root.resolve().is_relative_to(folder.root.resolve()):
+        raise UsageError(
+            f"Cache '{printable(cache.location)}' lies inside the images '{printable(str(folder.root))}'. "
+            "Give another folder with --cache."
+        )
 
 
 class _Run:
@@ -191,8 +201,8 @@ class _Run:
         self._progress = progress
         self._device = find_device(options.device)
         self._targets: list[Target] = [
-            IndexTarget(folder),
-            *(BackboneTarget(backbone, options.dtype, self._device) for backbone in backbones),
+            IndexTarget(folder, options.budget),
+            *(BackboneTarget(backbone, options.dtype, self._device, options.budget) for backbone in backbones),
         ]
         self._paths = [folder.absolute(row) for row in range(len(folder))]
         self._sha256: list[str] = []
@@ -202,9 +212,12 @@ class _Run:
         self._find_published()
         waiting = [target for target in self._targets if target.published is None]
         self._begin(waiting)
-        self._first_pass(waiting)
+        bad = self._first_pass(waiting)
         digest = dataset_digest(self._folder.paths, self._sha256, self._folder.labels, self._folder.class_names)
         changed = [target for target in self._targets if not target.find(self._cache, self._folder.name, digest)]
+        if self.options.on_bad == "stop":
+            known = {row: why for target in self._targets for row, why in target.published_bad_rows().items()}
+            self._refuse({**known, **bad})
         late = [target for target in changed if not target.begun]
         self._begin(late)
         if late:
@@ -234,15 +247,17 @@ class _Run:
 
     def _begin(self, targets: Sequence[Target]) -> None:
         for target in targets:
-            target.begin(self._cache, self._folder, self.options.partition_rows)
+            target.prepare(self._folder, self.options.partition_rows)
+        for target in targets:
+            target.begin(self._cache, self._folder)
 
     def _partitions(self) -> Iterator[tuple[int, slice]]:
         rows = self.options.partition_rows
         for number, start in enumerate(range(0, len(self._folder), rows)):
             yield number, slice(start, min(start + rows, len(self._folder)))
 
-    def _first_pass(self, targets: Sequence[Target]) -> None:
-        """Hash every image and compute the partitions that no attempt holds yet."""
+    def _first_pass(self, targets: Sequence[Target]) -> dict[int, Reason]:
+        """Hash every image and compute the partitions that no attempt holds yet; return the bad rows that stop."""
         names = ", ".join(target.name for target in targets if isinstance(target, BackboneTarget)) or "checking"
         bad: dict[int, Reason] = {}
         with self._loader(names) as loader:
@@ -258,7 +273,7 @@ class _Run:
                 if not bad:
                     self._write(number, rows, pending, result)
                     self._redo_changed(loader, number, rows, resumed)
-        self._refuse(bad)
+        return bad
 
     def _redo_changed(self, loader: ImageLoader, number: int, rows: slice, resumed: Sequence[Target]) -> None:
         """Compute again the partitions of an earlier run whose images are others by now."""
@@ -293,7 +308,7 @@ class _Run:
     def _write(self, number: int, rows: slice, targets: Sequence[Target], result: PartitionRows) -> None:
         started = time.perf_counter()
         for target, arrays in zip(targets, result.arrays, strict=True):
-            target.write(number, arrays, result)
+            target.write(number, arrays, result, self._made())
         self.meter.book("write", started, rows.stop - rows.start)
 
     def _check_unchanged(self, rows: slice, result: PartitionRows) -> None:
@@ -309,9 +324,10 @@ class _Run:
             return
         lines = [f"  {printable(self._folder.paths[row])}: {reason.text}" for row, reason in sorted(bad.items())]
         more = [f"  and {len(lines) - _BAD_SHOWN} more"] if len(lines) > _BAD_SHOWN else []
+        larger = " allow more with --max-megapixels," if Reason.TOO_MANY_PIXELS in bad.values() else ""
         raise UnusableDataError(
-            f"{len(lines)} of {len(self._folder):,} images cannot be used. Mend or remove them, or run again with "
-            "--on-bad skip to keep their rows as NaN:\n" + "\n".join([*lines[:_BAD_SHOWN], *more])
+            f"{len(lines)} of {len(self._folder):,} images cannot be used. Mend or remove them,{larger} or run again "
+            "with --on-bad skip to keep their rows as NaN:\n" + "\n".join([*lines[:_BAD_SHOWN], *more])
         )
 
     def _publish(self, target: Target, digest: str) -> StoreResult:
@@ -325,7 +341,7 @@ class _Run:
     def _made(self) -> dict[str, Any]:
         versions = {name: version(name) for name in _VERSIONS}
         versions |= {"fusion-pipeline": __version__, "python": platform.python_version()}
-        return {"versions": versions, **describe_device(self._device)}
+        return {"versions": versions, "batch_size": self.options.batch_size, **describe_device(self._device)}
 
     @contextmanager
     def _loader(self, description: str) -> Iterator[ImageLoader]:

@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from fusion_pipeline.errors import IntegrityError, printable
 from fusion_pipeline.extract import producers
-from fusion_pipeline.extract.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engine import EagerEngine
-from fusion_pipeline.extract.network import Network, build_network, find_preprocessing
+from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
 from fusion_pipeline.extract.partition import PartitionRows
 from fusion_pipeline.extract.weights import file_sha256, locate_weights
-from fusion_pipeline.images.decode import Reason
+from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.identity import Recipe, digest, store_identity
 from fusion_pipeline.store.layout import CLASS_NAMES, ArraySpec, GroupEncoder, index_arrays
+from fusion_pipeline.store.verify import missing_files
 from fusion_pipeline.store.writer import Attempt, read_manifest, store_folder
 
 
@@ -33,8 +35,8 @@ class Target(ABC):
         The store's name.
     kind : {"backbone", "index"}
         What it holds.
-    published : str or None
-        Folder of the store, once it is known to be published for the images at hand.
+    published : Store or None
+        The store, once it is known to be published for the images at hand.
     computed : int
         Rows that this run computed.
     """
@@ -42,9 +44,10 @@ class Target(ABC):
     name: str
     kind: str
 
-    def __init__(self) -> None:
-        self.published: str | None = None
+    def __init__(self, budget: DecodeBudget) -> None:
+        self.published: Store | None = None
         self.computed = 0
+        self._budget = budget
         self._attempt: Attempt | None = None
 
     @property
@@ -84,14 +87,29 @@ class Target(ABC):
         return self._attempt is not None
 
     def find(self, cache: Cache, dataset: str, dataset_digest: str) -> bool:
-        """Look whether the store is published for a version of the images, and remember it."""
-        folder = store_folder(dataset, self.name, digest(store_identity(self.recipe, dataset_digest)))
-        self.published = folder if read_manifest(cache.backend, folder) is not None else None
-        return self.published is not None
+        """Look whether the store is published for a version of the images, and remember it.
 
-    def begin(self, cache: Cache, folder: ImageFolder, partition_rows: int) -> None:
-        """Resume or begin an attempt at the store."""
+        Raises
+        ------
+        IntegrityError
+            If it is, and files of it are missing or cut short.
+        """
+        folder = self._folder_of(dataset, dataset_digest)
+        found = read_manifest(cache.backend, f"{dataset}/{folder}") is not None
+        self.published = Store(cache.backend, dataset, folder) if found else None
+        for damage in missing_files(self.published) if self.published is not None else ():
+            raise IntegrityError(
+                f"Store '{dataset}/{folder}' of cache '{printable(cache.location)}' is damaged: '{damage.file}' is "
+                "missing or cut short. Remove the store's folder, then run the same command again."
+            )
+        return found
+
+    def prepare(self, folder: ImageFolder, partition_rows: int) -> None:
+        """Build what makes the rows: whatever does not fit shows itself before the cache is touched."""
         self._encoder = GroupEncoder(self.specs(folder), len(folder), partition_rows, self.attributes())
+
+    def begin(self, cache: Cache, folder: ImageFolder) -> None:
+        """Resume or begin an attempt at the store; `prepare` comes first."""
         self._attempt = Attempt.open(cache.backend, folder.name, self.name, self.recipe, self._encoder)
 
     def has(self, partition: int) -> bool:
@@ -108,9 +126,17 @@ class Target(ABC):
         record = self._attempt.record(partition) if self._attempt is not None else None
         return {} if record is None else {row: Reason(code) for row, code in record.bad.items()}
 
-    def write(self, partition: int, arrays: Mapping[str, np.ndarray], result: PartitionRows) -> None:
+    def published_bad_rows(self) -> dict[int, Reason]:
+        """Return the rows of the published store that could not be decoded; none where there is no store."""
+        status = () if self.published is None else self.published.status
+        return {row: Reason(int(code)) for row, code in enumerate(status) if code}
+
+    def write(
+        self, partition: int, arrays: Mapping[str, np.ndarray], result: PartitionRows, made: Mapping[str, Any]
+    ) -> None:
         """Write a computed partition into the attempt."""
-        self._made_attempt.write(partition, arrays, result.sha256, {row: int(code) for row, code in result.bad.items()})
+        bad = {row: int(code) for row, code in result.bad.items()}
+        self._made_attempt.write(partition, arrays, result.sha256, bad, made)
         self.computed += len(result.sha256)
 
     def publish(self, dataset_digest: str, sha256: Sequence[str], made: Mapping[str, Any]) -> None:
@@ -132,14 +158,17 @@ class Target(ABC):
 
     def open(self, cache: Cache, dataset: str, dataset_digest: str) -> Store:
         """Return the published store."""
-        folder = store_folder(dataset, self.name, digest(store_identity(self.recipe, dataset_digest)))
-        return Store(cache.backend, dataset, folder.removeprefix(f"{dataset}/"))
+        return Store(cache.backend, dataset, self._folder_of(dataset, dataset_digest))
 
     def close(self) -> None:
         """Leave an unfinished attempt to a later run."""
         if self._attempt is not None:
             self._attempt.close()
             self._attempt = None
+
+    def _folder_of(self, dataset: str, dataset_digest: str) -> str:
+        key = digest(store_identity(self.recipe, dataset_digest))
+        return store_folder(dataset, self.name, key).removeprefix(f"{dataset}/")
 
     @property
     def _made_attempt(self) -> Attempt:
@@ -155,20 +184,22 @@ class IndexTarget(Target):
     ----------
     folder : ImageFolder
         The images.
+    budget : DecodeBudget
+        What an image may cost.
     """
 
     name = "index"
     kind = "index"
 
-    def __init__(self, folder: ImageFolder) -> None:
-        super().__init__()
+    def __init__(self, folder: ImageFolder, budget: DecodeBudget) -> None:
+        super().__init__(budget)
         self._folder = folder
         self._producer = producers.ThumbnailProducer()
 
     @property
     def recipe(self) -> Recipe:
         """How the index is made, whatever the images."""
-        return producers.index_recipe()
+        return producers.index_recipe(self._budget)
 
     @property
     def producer(self) -> producers.Producer:
@@ -199,23 +230,29 @@ class BackboneTarget(Target):
         How features are stored.
     device : str
         Where it runs.
+    budget : DecodeBudget
+        What an image may cost.
     """
 
     kind = "backbone"
 
-    def __init__(self, backbone: Backbone, dtype: str, device: str) -> None:
-        super().__init__()
+    def __init__(self, backbone: Backbone, dtype: str, device: str, budget: DecodeBudget) -> None:
+        super().__init__(budget)
         self.name = backbone.name
-        self._backbone = backbone
         self._dtype = dtype
         self._device = device
+        # In this order: who misspells a model must not be asked for its weights.
+        self._preprocessing = find_preprocessing(backbone)
+        self._backbone = with_trained_arguments(backbone)
         self._weights = locate_weights(backbone)
         self._weights_sha256 = file_sha256(self._weights)
 
     @property
     def recipe(self) -> Recipe:
         """How the features are made, whatever the images."""
-        return producers.backbone_recipe(self._backbone, self._preprocessing, self._weights_sha256, self._dtype)
+        return producers.backbone_recipe(
+            self._backbone, self._preprocessing, self._weights_sha256, self._dtype, self._budget
+        )
 
     @cached_property
     def producer(self) -> producers.Producer:
@@ -239,9 +276,5 @@ class BackboneTarget(Target):
         return {"model": backbone.model, "weights": weights, "in_order": backbone.in_order}
 
     @cached_property
-    def _preprocessing(self) -> Preprocessing:
-        return find_preprocessing(self._backbone)
-
-    @cached_property
     def _network(self) -> Network:
-        return build_network(self._backbone, self._weights, self._preprocessing.input_size)
+        return build_network(self._backbone, self._weights, self._preprocessing.input_size, self._weights_sha256)

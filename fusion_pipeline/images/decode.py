@@ -188,7 +188,7 @@ def read_file(path: str | bytes | os.PathLike[str], budget: DecodeBudget) -> Raw
 def decode(content: bytes, budget: DecodeBudget) -> Decoded:
     r"""Decode a file's bytes from memory; see `colour` for what becomes of each kind of pixel.
 
-    Safe to call from many threads at once; neither raises nor warns, whatever the bytes. One thing cannot be
+    Safe to call from many threads at once; does not warn, nor raise for bad bytes. One thing cannot be
     silenced from here: the C library behind compressed TIFF prints its own line to stderr when one is damaged.
 
     Parameters
@@ -201,8 +201,12 @@ def decode(content: bytes, budget: DecodeBudget) -> Decoded:
     Returns
     -------
     Decoded
-        The image in mode RGB and OK, or None and the reason. Pixels for which there is no memory although the
-        budget allows them count as TOO_MANY_PIXELS.
+        The image in mode RGB and OK, or None and the reason.
+
+    Raises
+    ------
+    MemoryError
+        If there is no memory for pixels that the budget allows.
 
     Examples
     --------
@@ -260,7 +264,9 @@ def _decode_as(image_format: str, content: bytes, max_pixels: int) -> Decoded:
             if image_format == "PNG" and content[_PNG_BIT_DEPTH] == 16:
                 image.info.pop("transparency", None)  # Pillow would compare the key's low bytes with the high bytes
             return Decoded(upright_rgb(image), Reason.OK)
-    except (Image.DecompressionBombError, MemoryError):
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:
         return Decoded(None, Reason.TOO_MANY_PIXELS)
     except UnsupportedColourError:
         return Decoded(None, Reason.UNSUPPORTED)

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save
 
-from fusion_pipeline.errors import RefusedError, StaleError, UnusableDataError, UsageError
+from fusion_pipeline.errors import IntegrityError, RefusedError, StaleError, UnusableDataError, UsageError
 from fusion_pipeline.extract import run as run_module
+from fusion_pipeline.extract import targets as targets_module
 from fusion_pipeline.extract.engine import EagerEngine
 from fusion_pipeline.extract.run import Options
-from fusion_pipeline.images.decode import Reason
+from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.verify import verify
 from tests.builders import Tiny, count_opens, tree_bytes, write_picture, write_pictures
@@ -85,7 +86,7 @@ def test_a_backbone_is_added_without_touching_the_others(
     data: Path, cache: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny
 ) -> None:
     run(data, cache, tiny_resnet)
-    before = tree_bytes(cache)
+    before = {name: digest for name, digest in tree_bytes(cache).items() if not name.endswith("current.json")}
     both = run(data, cache, tiny_resnet, tiny_efficientnet)
     assert computed(both) == [0, 0, N]
     after = tree_bytes(cache)
@@ -365,3 +366,109 @@ def test_a_verdict_names_the_slow_stage(
     forward = result.verdict.limits["forward"]
     assert forward is not None
     assert forward < N / (3 * 0.3)
+
+
+def test_no_memory_stops_the_run_and_names_the_image(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fusion_pipeline.images.decode.upright_rgb", fail)
+        with pytest.raises(UnusableDataError, match=r"No memory left to decode image '.*png'.*--workers"):
+            run(data, cache, tiny_resnet, on_bad="skip")
+    assert computed(run(data, cache, tiny_resnet)) == [N, N]
+
+
+def test_another_budget_is_another_store(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    small = run(data, cache, tiny_resnet, on_bad="skip", budget=DecodeBudget(max_pixels=100))
+    assert set(small.bad.values()) == {Reason.TOO_MANY_PIXELS}
+    usual = run(data, cache, tiny_resnet)
+    assert (computed(usual), dict(usual.bad)) == ([N, N], {})
+    assert small.index.store.identity["budget"]["max_pixels"] == 100
+    assert "budget" not in usual.index.store.identity
+
+
+def test_published_bad_rows_stop_a_run_that_does_not_skip_them(
+    bad_data: Path, cache: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny
+) -> None:
+    skipped = run(bad_data, cache, tiny_resnet, on_bad="skip").bad
+    before = tree_bytes(cache)
+    for backbones in ([tiny_resnet], [tiny_resnet, tiny_efficientnet]):
+        with pytest.raises(UnusableDataError, match=f"{len(skipped)} of") as caught:
+            run(bad_data, cache, *backbones)
+        assert all(Path(name).name in str(caught.value) for name in skipped)
+    after = tree_bytes(cache)
+    assert {name: after[name] for name in before} == before
+
+
+def test_the_store_last_extracted_is_the_one_to_train_with(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    half = run(data, cache, tiny_resnet, dtype="float16").backbones[0].store
+    single = run(data, cache, tiny_resnet, dtype="float32").backbones[0].store
+    assert Cache(cache)["flowers"]["small_resnet"].folder == single.folder
+    assert computed(run(data, cache, tiny_resnet, dtype="float16")) == [0, 0]
+    assert Cache(cache)["flowers"]["small_resnet"].folder == half.folder
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate"])
+def test_a_published_store_with_files_missing_is_not_up_to_date(
+    data: Path, cache: Path, tiny_resnet: Tiny, damage: str
+) -> None:
+    store = run(data, cache, tiny_resnet).backbones[0].store
+    chunk = store.path / "features/c/1/0"
+    if damage == "delete":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(b"abc")
+    with pytest.raises(IntegrityError, match=r"'features/c/1/0' is missing or cut short. Remove the store's folder"):
+        run(data, cache, tiny_resnet)
+    shutil.rmtree(cache / "flowers" / store.folder)
+    assert computed(run(data, cache, tiny_resnet)) == [0, N]
+
+
+def test_a_cache_inside_the_images_is_refused_untouched(data: Path, tiny_resnet: Tiny) -> None:
+    before = tree_bytes(data)
+    with pytest.raises(UsageError, match="lies inside the images"):
+        run(data, data / "cache", tiny_resnet)
+    assert tree_bytes(data) == before
+
+
+def test_weights_that_change_between_hash_and_load_are_refused(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_sha256 = targets_module.file_sha256
+    content = tiny_resnet.weights.read_bytes()
+
+    def then_change(path: Path) -> str:
+        found = true_sha256(path)
+        path.write_bytes(save({name: value + 1 for name, value in load_file(path).items()}))
+        return found
+
+    monkeypatch.setattr(targets_module, "file_sha256", then_change)
+    try:
+        with pytest.raises(RefusedError, match="changed while it was in use"):
+            run(data, cache, tiny_resnet)
+    finally:
+        tiny_resnet.weights.write_bytes(content)
+    assert not (cache / "flowers").exists()
+
+
+def test_what_an_earlier_run_computed_with_is_told(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_write = run_module._Run._write
+
+    def stop_after_one(self: Any, number: int, *arguments: Any) -> None:
+        true_write(self, number, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module._Run, "_write", stop_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, cache, tiny_resnet, batch_size=4)
+    result = run(data, cache, tiny_resnet, batch_size=2)
+    made = result.backbones[0].store.manifest.made
+    assert computed(result) == [5, 5]
+    assert (made["batch_size"], [other["batch_size"] for other in made["also_made_with"]]) == (2, [4])
+    assert "also_made_with" not in run(data, cache.with_name("other"), tiny_resnet).index.store.manifest.made
