@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from fusion_pipeline import __version__
-from fusion_pipeline.errors import UsageError, printable
+from fusion_pipeline.errors import StaleError, UsageError, printable
 from fusion_pipeline.executors import Executor
-from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store import Cache, DatasetStores, Store
 from fusion_pipeline.store.backend import LocalBackend
 from fusion_pipeline.store.identity import digest, short, slug
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.crossval import CrossValidation, cross_validate
 from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.gates.registry import gate_entry
 from fusion_pipeline.train.model import save_model
 from fusion_pipeline.train.scores import Comparison, Row
 from fusion_pipeline.train.table import as_records, compare_methods, score_rows
@@ -99,13 +100,18 @@ def train(
         If a class has too few images.
     IntegrityError
         If a store is damaged.
+    StorageError
+        If `runs` cannot be written.
     """
+    gate_entry(gate)
     aligned = Aligned.of(stores)
+    protocol = {"gate": gate, "folds": split.folds, "split_seed": split.seed, "seed": seed}
+    name = f"{slug(stores[0].dataset)}-{slug(gate)}-{_run_key(stores, protocol)}"
+    home = LocalBackend(Path(runs).expanduser().absolute())
+    home.check_writable()
+    folder = home.path(name)
     found = cross_validate(aligned, gate, split, executor, seed, progress)
     rows, comparisons = score_rows(found), compare_methods(found)
-    protocol = {"gate": gate, "folds": split.folds, "split_seed": split.seed, "seed": seed}
-    name = f"{slug(stores[0].dataset)}-{gate}-{_run_key(stores, protocol)}"
-    folder = Path(runs).expanduser().absolute() / name
     summary = {
         "dataset": _dataset(stores[0], found),
         "protocol": protocol,
@@ -149,12 +155,26 @@ def choose_stores(cache: Cache, dataset: str | None, backbones: Sequence[str], i
     """
     stores = cache[dataset or _only_dataset(cache)]
     version_index = stores.index(index)
-    names = tuple(backbones) or stores.backbones(version_index)
+    names = tuple(backbones) or _all_backbones(stores, version_index)
     return [stores.store(name, version_index) for name in names]
 
 
+def _all_backbones(stores: DatasetStores, index: Store) -> tuple[str, ...]:
+    """Return the backbones of a version; refuse to pass over one that has stores of other versions only."""
+    names = stores.backbones(index)
+    stale = sorted({store.name for store in stores.stores() if store.is_backbone}.difference(names))
+    if stale:
+        listed = ", ".join(printable(name) for name in stale)
+        raise StaleError(
+            f"Of {listed} there are only stores of other versions of the images of '{printable(stores.name)}'. "
+            f"Run 'fusion extract --backbone {','.join(map(printable, stale))}' with the same --data and --cache, or "
+            "name the backbones to train with by --backbone."
+        )
+    return names
+
+
 def _only_dataset(cache: Cache) -> str:
-    names = list(cache)
+    names = [name for name in cache if cache[name].indexes()] or list(cache)
     if len(names) > 1:
         raise UsageError(
             f"Which data set? The cache has {', '.join(printable(name) for name in names)}. Give --dataset NAME."

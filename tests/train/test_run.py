@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fusion_pipeline.errors import UsageError
+from fusion_pipeline.errors import StaleError, StorageError, UsageError
 from fusion_pipeline.executors import LoopExecutor
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.train.folds import Split
@@ -63,3 +63,27 @@ def test_of_several_data_sets_one_must_be_named(tmp_path: Path, stores: list[Sto
     with pytest.raises(UsageError, match=r"Which data set\? The cache has made, other"):
         choose_stores(cache, None, ())
     assert {store.dataset for store in choose_stores(cache, "other", ())} == {"other"}
+
+
+def test_a_backbone_with_stores_of_other_images_only_is_not_passed_over(tmp_path: Path) -> None:
+    cache, now = tmp_path / "cache", "sha256:" + "1" * 64
+    publish(cache, {"alpha": FEATURES["alpha"]}, LABELS)
+    publish(cache, {"beta": FEATURES["beta"]}, LABELS, version=now)
+    with pytest.raises(StaleError, match=r"Of alpha there are only stores of other versions .* --backbone alpha'"):
+        choose_stores(Cache(cache), None, ())
+    assert [store.name for store in choose_stores(Cache(cache), None, ("beta",))] == ["beta"]
+
+
+def test_an_unfinished_data_set_is_not_asked_about(tmp_path: Path, stores: list[Store]) -> None:
+    (tmp_path / "cache" / "other" / "attempts" / "index-1").mkdir(parents=True)
+    assert {store.dataset for store in choose_stores(Cache(tmp_path / "cache"), None, ())} == {stores[0].dataset}
+
+
+def test_a_place_that_takes_no_run_is_found_before_the_work(
+    tmp_path: Path, stores: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    monkeypatch.setattr("fusion_pipeline.train.run.cross_validate", None)
+    with pytest.raises(StorageError, match="Storage failed"):
+        run(stores, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"mine"
