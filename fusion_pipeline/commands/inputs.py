@@ -14,8 +14,9 @@ from fusion_pipeline.errors import IncompleteError, UsageError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.backbones import Backbone
-    from fusion_pipeline.extract.run import Options
+    from fusion_pipeline.extract.run import Extraction, Options, Progress
     from fusion_pipeline.images.index import ImageFolder
+    from fusion_pipeline.predict import Predictor
     from fusion_pipeline.train.run import Training
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -79,12 +80,27 @@ def extraction_options(settings: Settings) -> Options:
 
 def configured_backbone(settings: Settings, name: str) -> Backbone | None:
     """Return the record of a backbone that a model names, or None if nothing at hand knows it."""
-    from fusion_pipeline.extract.backbones import find_backbone
+    from fusion_pipeline.extract.backbones import KNOWN, find_backbone
 
-    try:
-        return _with_weights(find_backbone(name, settings.backbone), settings.weights, alone=True)
-    except UsageError:
+    if name not in KNOWN and name not in settings.backbone and ":" not in name:
         return None
+    return _with_weights(find_backbone(name, settings.backbone), settings.weights, alone=True)
+
+
+def load_predictor(settings: Settings, model: str | Path) -> Predictor:
+    """Load a model with its networks, from where the settings say."""
+    from fusion_pipeline.predict import Predictor
+
+    return Predictor(model, lambda name: configured_backbone(settings, name), extraction_options(settings))
+
+
+def run_extraction(settings: Settings, folder: ImageFolder, names: Sequence[str], progress: Progress) -> Extraction:
+    """Extract what the settings ask for."""
+    from fusion_pipeline.extract.run import extract
+    from fusion_pipeline.store import Cache
+
+    backbones = chosen_backbones(settings, names)
+    return extract(folder, backbones, Cache(settings.cache), extraction_options(settings), progress)
 
 
 def run_training(

@@ -1,0 +1,208 @@
+"""Every option, variable and key arrives where the library uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fusion_pipeline.commands import inputs
+from fusion_pipeline.commands.options import _OPTIONS
+from fusion_pipeline.config import Settings
+from fusion_pipeline.errors import UsageError
+from fusion_pipeline.executors import LoopExecutor
+from fusion_pipeline.extract.backbones import find_backbone
+from fusion_pipeline.extract.run import Options
+from fusion_pipeline.images.decode import DecodeBudget
+from fusion_pipeline.train.folds import Split
+from tests.commands.made import failure, fusion
+
+OPTIONS = Options(
+    dtype="float32",
+    device="cuda:1",
+    batch_size=3,
+    workers=5,
+    partition_rows=7,
+    on_bad="skip",
+    budget=DecodeBudget(max_pixels=1_500_000),
+)
+EXTRACT = {
+    "data": "flowers",
+    "dataset": "garden",
+    "cache": "stores",
+    "weights": "files",
+    "device": "cuda:1",
+    "dtype": "float32",
+    "batch_size": 3,
+    "workers": 5,
+    "partition_rows": 7,
+    "on_bad": "skip",
+    "max_megapixels": 1.5,
+    "follow_symlinks": True,
+}
+TRAIN = {
+    "gate": "stacking",
+    "dataset": "garden",
+    "cache": "stores",
+    "folds": 4,
+    "seed": 9,
+    "executor": "loop",
+    "workers": 5,
+    "runs": "models",
+}
+
+
+class ReachedError(Exception):
+    """The library was called."""
+
+
+class Calls(dict[str, tuple[tuple[Any, ...], dict[str, Any]]]):
+    """The arguments that patched functions were called with, by name."""
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch, module: str, name: str, *, result: object = None) -> None:
+        def record(*arguments: Any, **named: Any) -> object:
+            self[name] = arguments, named
+            if result is None:
+                raise ReachedError(name)
+            return result
+
+        monkeypatch.setattr(f"fusion_pipeline.{module}.{name}", record)
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "files").mkdir()
+    return Calls()
+
+
+def command_line(values: dict[str, Any]) -> list[str]:
+    words: list[str] = []
+    for key, value in values.items():
+        words += [f"--{key.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    return words
+
+
+def give_options(command: str, values: dict[str, Any], _: pytest.MonkeyPatch) -> None:
+    assert fusion(command, *command_line(values)).code == 1
+
+
+def give_variables(command: str, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in values.items():
+        monkeypatch.setenv(f"FUSION_{key.upper()}", str(value))
+    assert fusion(command).code == 1
+
+
+WAYS = pytest.mark.parametrize("give", [give_options, give_variables])
+Give = Callable[[str, dict[str, Any], pytest.MonkeyPatch], None]
+
+
+def test_every_option_is_tested_here() -> None:
+    assert {*EXTRACT, *TRAIN} == set(_OPTIONS)
+
+
+def test_how_stage_one_runs() -> None:
+    settings = Settings(**{key: value for key, value in EXTRACT.items() if key != "follow_symlinks"})
+    assert inputs.extraction_options(settings) == OPTIONS
+    assert inputs.extraction_options(Settings()) == Options()
+
+
+@WAYS
+def test_extract_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPatch, give: Give) -> None:
+    class Folder:
+        ignored = ()
+
+    calls.patch(monkeypatch, "images.index", "list_image_folder", result=Folder())
+    calls.patch(monkeypatch, "extract.run", "extract")
+    give("extract", {**EXTRACT, "backbone" if give is give_options else "backbones": "xception"}, monkeypatch)
+    assert calls["list_image_folder"] == (("flowers",), {"name": "garden", "follow_symlinks": True})
+    folder, backbones, cache, options, _progress = calls["extract"][0]
+    assert isinstance(folder, Folder)
+    assert [backbone.name for backbone in backbones] == ["xception"]
+    assert cache.location == str(Path("stores").absolute())
+    assert options == OPTIONS
+
+
+@WAYS
+def test_train_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPatch, give: Give) -> None:
+    calls.patch(monkeypatch, "train.run", "choose_stores", result=["the stores"])
+    calls.patch(monkeypatch, "train.run", "train")
+    give("train", TRAIN, monkeypatch)
+    (cache, dataset, backbones, index), _ = calls["choose_stores"]
+    assert cache.location == str(Path("stores").absolute())
+    assert (dataset, backbones, index) == ("garden", (), None)
+    stores, named = calls["train"]
+    assert stores == (["the stores"],)
+    assert isinstance(named.pop("executor"), LoopExecutor)
+    named.pop("progress")
+    assert named == {"gate": "stacking", "split": Split(folds=4, seed=9), "runs": "models", "seed": 9}
+
+
+def test_what_to_train_on(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backbones by name or by configuration, a version of the images, the data set by the images' folder."""
+    calls.patch(monkeypatch, "train.run", "choose_stores")
+    Path("fusion.toml").write_text('data = "my flowers"\nbackbones = ["a", "b"]\n')
+    assert fusion("train", "--index", "0123abcd").code == 1
+    assert calls["choose_stores"][0][1:] == ("my-flowers", ("a", "b"), "0123abcd")
+    assert fusion("train", "--backbone", "c,a", "--backbone", "d").code == 1
+    assert calls["choose_stores"][0][1:] == ("my-flowers", ("c", "a", "d"), None)
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(0, None), (3, 3)])
+def test_training_processes(calls: Calls, monkeypatch: pytest.MonkeyPatch, workers: int, expected: int | None) -> None:
+    calls.patch(monkeypatch, "train.run", "choose_stores", result=["the stores"])
+    calls.patch(monkeypatch, "executors", "make_executor")
+    assert fusion("train", "--workers", str(workers), "--executor", "threads").code == 1
+    assert calls["make_executor"][0] == ("threads", expected)
+
+
+def test_predict_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls.patch(monkeypatch, "predict", "Predictor")
+    keys = ("device", "batch_size", "workers", "on_bad", "max_megapixels")
+    assert fusion("predict", "model", "1.jpg", *command_line({key: EXTRACT[key] for key in keys})).code == 1
+    model, find, options = calls["Predictor"][0]
+    assert model == "model"
+    expected = Options(device="cuda:1", batch_size=3, workers=5, on_bad="skip", budget=OPTIONS.budget)
+    assert options == expected
+    assert find("xception").name == "xception"
+
+
+def test_weights_of_ones_own_are_not_in_order(tmp_path: Path) -> None:
+    """The packaged file names its tensors otherwise; a file that --weights gives has the library's names."""
+    assert find_backbone("efficientnet_lite0", {}).in_order
+    file = tmp_path / "efficientnet_lite0.pth"
+    file.touch()
+    for weights in (file, tmp_path):
+        (record,) = inputs.chosen_backbones(Settings(weights=str(weights)), ["efficientnet_lite0"])
+        assert (record.weights, record.in_order) == (str(file), False)
+    (other,) = inputs.chosen_backbones(Settings(weights=str(tmp_path)), ["efficientnet_lite1"])
+    assert other == find_backbone("efficientnet_lite1", {})
+
+
+def test_backbones_that_a_model_names() -> None:
+    """A known one, one with a table, any of a library; only what nobody knows is left to the model's memory."""
+    tables = {"mine": {"model": "timm:resnet18"}}
+    for name, model in (("xception", "timm:legacy_xception.tf_in1k"), ("mine", "timm:resnet18"), ("timm:a", "timm:a")):
+        record = inputs.configured_backbone(Settings(backbone=tables), name)
+        assert record is not None
+        assert record.model == model
+    assert inputs.configured_backbone(Settings(backbone=tables), "theirs") is None
+
+
+@pytest.mark.parametrize("table", [{"model": "resnet18"}, {"weights": "x.pth"}, {"model": "tim:resnet18"}])
+def test_broken_tables_are_not_passed_over(table: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="mine"):
+        inputs.configured_backbone(Settings(backbone={"mine": table}), "mine")
+
+
+def test_numbers_that_are_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FUSION_SEED", "-1")
+    assert failure(2, "train") == "Error: FUSION_SEED is -1, but must be at least 0."
+    monkeypatch.delenv("FUSION_SEED")
+    Path("fusion.toml").write_text("folds = 1\n")
+    assert "folds in " in failure(2, "train")
+    assert "at least 2" in failure(2, "train")
+    assert fusion("train", "--folds", "1").code == 2
