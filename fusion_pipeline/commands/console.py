@@ -6,13 +6,14 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
+from fusion_pipeline.commands import exits
 from fusion_pipeline.errors import FusionError, printable
 
 _RESUME = "Finished parts are kept; run the same command again to go on."
@@ -36,6 +37,11 @@ class Console:
     def say(self, text: str = "") -> None:
         """Write a line for people: to stdout, or to stderr where stdout is for a machine."""
         click.echo(text, err=self._json_wanted)
+
+    def tell(self, lines: Iterable[str], indent: str = "") -> None:
+        """Write lines for people, as `say` does."""
+        for line in lines:
+            self.say(f"{indent}{line}".rstrip())
 
     def warn(self, text: str) -> None:
         """Write a line for people to stderr."""
@@ -73,23 +79,23 @@ class Console:
     @contextmanager
     def failures(self) -> Iterator[None]:
         """Turn whatever ends the command into one line and its exit code."""
-        before = signal.signal(signal.SIGTERM, _terminate)
-        try:
-            yield
-        except FusionError as error:
-            self._fail(str(error), error.exit_code, type(error).__name__)
-        except KeyboardInterrupt:
-            self._fail(f"Interrupted. {_RESUME}", 130, "Interrupted")
-        except _TerminatedError:
-            self._fail(f"Terminated. {_RESUME}", 143, "Terminated")
-        except BrokenPipeError:
-            sys.exit(141)  # the reader of a pipe went away: nobody is left to tell
-        except Exception as error:
-            reason = printable(str(error).split("\n")[0][:200])
-            message = f"Unexpected {type(error).__name__}: {reason}. This is a fault of fusion; --debug shows where."
-            self._fail(message, 1, type(error).__name__)
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        with _sigterm_raising():
+            try:
+                yield
+            except FusionError as error:
+                self._fail(str(error), error.exit_code, type(error).__name__)
+            except KeyboardInterrupt:
+                self._fail(f"Interrupted. {_RESUME}", exits.INTERRUPTED, "Interrupted")
+            except _TerminatedError:
+                self._fail(f"Terminated. {_RESUME}", exits.TERMINATED, "Terminated")
+            except BrokenPipeError:
+                sys.exit(exits.BROKEN_PIPE)  # the reader of a pipe went away: nobody is left to tell
+            except Exception as error:
+                reason = printable(str(error).split("\n")[0][:200])
+                message = (
+                    f"Unexpected {type(error).__name__}: {reason}. This is a fault of fusion; --debug shows where."
+                )
+                self._fail(message, exits.UNEXPECTED, type(error).__name__)
 
     def _fail(self, message: str, exit_code: int, kind: str) -> NoReturn:
         if self._debug:
@@ -101,6 +107,19 @@ class Console:
 
 class _TerminatedError(BaseException):
     """SIGTERM arrived."""
+
+
+@contextmanager
+def _sigterm_raising() -> Iterator[None]:
+    """Let SIGTERM raise for a while; who started us with the signal ignored did so on purpose, and it stays so."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -11,12 +11,16 @@ import click
 
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.lines import extraction_lines, prediction_lines, training_lines
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings, load_settings
+from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.predict import Prediction
     from fusion_pipeline.train.run import Training
+
+_INDENT = "   "
 
 
 @click.command()
@@ -38,11 +42,12 @@ def demo(folder: str, settings: Settings, console: Console) -> None:
     console.say("1. Images: the handwritten digits that scikit-learn ships")
     digits = write_digits(home)
     here = _demo_settings(settings, write_configuration(home))
-    console.say(f"   {digits.images:,} scans in {digits.folder}, one folder per class; {len(digits.held_out)} held out")
+    scans = f"{digits.images:,} scans in {printable(str(digits.folder))}, one folder per class"
+    console.tell([f"{scans}; {len(digits.held_out)} held out"], _INDENT)
     _extract(here, console)
     training = _train(here, console)
     predictions = _predict(here, training, digits.held_out, console)
-    _show_next(home, training, console)
+    _show_next(home, console)
     console.document({**training.summary, "predictions": [asdict(item) for item in predictions]})
 
 
@@ -60,56 +65,33 @@ def _demo_settings(settings: Settings, configuration: Path) -> Settings:
 
 
 def _extract(settings: Settings, console: Console) -> None:
-    from fusion_pipeline.extract.run import extract
-    from fusion_pipeline.store import Cache
-
     console.say("\n2. Extract: each frozen backbone runs once over all images    [fusion extract --backbone all]")
-    result = extract(
-        inputs.image_folder(settings),
-        inputs.chosen_backbones(settings, ()),
-        Cache(settings.cache),
-        inputs.extraction_options(settings),
-        console.progress,
-    )
-    for item in result.backbones:
-        rows, length = item.store.features.shape
-        state = "computed" if item.computed else "found in the cache"
-        console.say(f"   {item.store.name}: {rows:,} x {length} features {state}")
-    console.say(f"   {result.opens:,} files opened, {result.images_per_second:,.0f} images/s")
+    result = inputs.run_extraction(settings, inputs.image_folder(settings), (), console.progress)
+    console.tell(extraction_lines(result), _INDENT)
 
 
 def _train(settings: Settings, console: Console) -> Training:
-    from fusion_pipeline.train.table import format_comparison, format_table
-
-    console.say(f"\n3. Train: experts, and the gate that fuses them    [fusion train --gate {settings.gate}]")
+    console.say(
+        f"\n3. Train: experts, and the gate that fuses them    [fusion train --gate {printable(settings.gate)}]"
+    )
     with console.tasks() as progress:
         training = inputs.run_training(settings, (), None, progress)
-    lines = [*format_table(training.rows).splitlines(), "", *map(format_comparison, training.comparisons)]
-    console.say("\n".join(f"   {line}".rstrip() for line in lines))
+    console.tell(training_lines(training), _INDENT)
     return training
 
 
 def _predict(settings: Settings, training: Training, images: tuple[Path, ...], console: Console) -> list[Prediction]:
-    from fusion_pipeline.predict import Predictor
-
     console.say("\n4. Predict: scans that nothing was trained on    [fusion predict MODEL IMAGE...]")
-    predictor = Predictor(
-        training.model,
-        lambda name: inputs.configured_backbone(settings, name),
-        inputs.extraction_options(settings),
-    )
-    predictions, _ = predictor.predict(images)
-    for item in predictions:
-        trust = ", ".join(f"{name} {weight:.2f}" for name, weight in item.gate.items())
-        console.say(f"   {Path(item.path).name}: a {item.label} ({item.probability:.1%}); gate: {trust}")
+    predictor = inputs.load_predictor(settings, training.model)
+    predictions, bad = predictor.predict([os.path.relpath(image) for image in images])
+    console.tell(prediction_lines(predictions, bad), _INDENT)
     return predictions
 
 
-def _show_next(home: Path, training: Training, console: Console) -> None:
-    shown = os.path.relpath(home)
+def _show_next(home: Path, console: Console) -> None:
+    shown = printable(os.path.relpath(home))
     console.say(
         f"\nMade in {shown}: digits/ (images), cache/ (stores), runs/ (scores and model), fusion.toml (configuration)."
-        f"\nThe model: {os.path.relpath(training.model)}"
         "\n\nGo on with your own images, one folder per class:"
         f"\n   cd {shown}"
         "\n   fusion extract --data PATH/TO/IMAGES --backbone efficientnet_lite0,efficientnet_lite1"

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusion_pipeline.commands import inputs
+from fusion_pipeline.commands import exits, inputs
 from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.lines import extraction_lines
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.run import Extraction, StoreResult
-
-_BAD_SHOWN = 20
 
 
 @click.command()
@@ -53,35 +52,14 @@ def extract(names: tuple[str, ...], settings: Settings, console: Console) -> Non
     Example:
       fusion extract --data flowers17 --backbone xception,resnet50
     """
-    from fusion_pipeline.extract.run import extract as run
-    from fusion_pipeline.store import Cache
-
     folder = inputs.image_folder(settings)
     if folder.ignored:
         console.say(f"Passed over {len(folder.ignored):,} files that are not images.")
-    result = run(
-        folder,
-        inputs.chosen_backbones(settings, names),
-        Cache(settings.cache),
-        inputs.extraction_options(settings),
-        console.progress,
-    )
-    _tell(console, result)
+    result = inputs.run_extraction(settings, folder, names, console.progress)
+    console.tell(extraction_lines(result))
     console.document(_to_json(result))
     if result.bad:
-        sys.exit(3)
-
-
-def _tell(console: Console, result: Extraction) -> None:
-    for item in (result.index, *result.backbones):
-        state = f"{item.computed:,} rows computed" if item.computed else "up to date"
-        name, path = printable(item.store.name), printable(str(item.store.path))
-        console.say(f"{name:<20} {item.store.rows:>9,} rows  {state:<24} {path}")
-    console.say(f"{result.opens:,} files opened, {result.images_per_second:,.1f} images/s; {result.verdict.text}")
-    for sample, reason in list(result.bad.items())[:_BAD_SHOWN]:
-        console.say(f"skipped {printable(sample)}: {reason.text}")
-    if len(result.bad) > _BAD_SHOWN:
-        console.say(f"and {len(result.bad) - _BAD_SHOWN} more skipped")
+        sys.exit(exits.SKIPPED)
 
 
 def _to_json(result: Extraction) -> dict[str, Any]:

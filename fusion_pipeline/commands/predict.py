@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 import click
 
-from fusion_pipeline.commands import inputs
+from fusion_pipeline.commands import exits, inputs
 from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.lines import prediction_lines
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import printable
 
 
 @click.command()
@@ -28,19 +28,11 @@ def predict(model: str, images: tuple[str, ...], settings: Settings, console: Co
     Example:
       fusion predict runs/flowers17-embedding-1a2b3c4d/model rose.jpg tulip.jpg
     """
-    from fusion_pipeline.predict import Predictor
-
-    predictor = Predictor(
-        model, lambda name: inputs.configured_backbone(settings, name), inputs.extraction_options(settings)
-    )
+    predictor = inputs.load_predictor(settings, model)
     for note in predictor.notes:
         console.warn(note)
     predictions, bad = predictor.predict(images, console.progress)
-    for item in predictions:
-        trust = ", ".join(f"{name} {weight:.2f}" for name, weight in item.gate.items())
-        console.say(f"{printable(item.path)}: {printable(item.label)} ({item.probability:.1%}); gate: {trust}")
-    for name, reason in bad.items():
-        console.say(f"skipped {printable(name)}: {reason.text}")
+    console.tell(prediction_lines(predictions, bad))
     console.document([asdict(item) for item in predictions])
     if bad:
-        sys.exit(3)
+        sys.exit(exits.SKIPPED)

@@ -6,9 +6,9 @@ import click
 
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.lines import training_lines
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import printable
 
 
 @click.command()
@@ -42,19 +42,9 @@ def train(names: tuple[str, ...], index: str | None, settings: Settings, console
     Example:
       fusion train --data flowers17 --gate embedding
     """
-    from fusion_pipeline.train.table import format_comparison, format_table
-
     with console.tasks() as progress:
         result = inputs.run_training(settings, names, index, progress)
-    dataset = result.summary["dataset"]
-    console.say(
-        f"{dataset['name']}: {dataset['usable']:,} images, {dataset['classes']} classes, "
-        f"{settings.folds}-fold cross-validation, seed {settings.seed}\n"
-    )
-    console.say(format_table(result.rows))
-    console.say()
-    for comparison in result.comparisons:
-        console.say(format_comparison(comparison))
-    averages = ", which averages: its gate learned nothing better" if result.found.classifier.fallback_ else ""
-    console.say(f"model: {printable(str(result.model))}{averages}")
+    if len(result.found.classifier.backbones_) == 1:
+        console.warn("one backbone leaves nothing to fuse. Name another with --backbone to see what fusing gains.")
+    console.tell(training_lines(result))
     console.document(result.summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ PER_CLASS = 12
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_resnet: Tiny, tiny_efficientnet: Tiny) -> Path:
-    """A folder with a configuration and the stores of two backbones."""
+    """A folder with a configuration, the stores of two backbones, and what `fusion extract` said about them."""
     root = tmp_path_factory.mktemp("end_to_end")
     data = write_pictures(root / "flowers", per_class=PER_CLASS)
     # Copies, which tests may spoil.
@@ -33,6 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_resnet: Tiny, tiny_effic
         outcome = fusion("extract", "--json")
     assert outcome.code == 0, outcome
     assert [store["computed"] for store in outcome.document["stores"]] == [3 * PER_CLASS] * 2
+    (root / "extracted.json").write_text(outcome.output)
     return root
 
 
@@ -79,10 +81,86 @@ def test_extract_says_what_it_did(here: Path) -> None:
     again = fusion("extract", "--json")
     document = again.document
     assert document["opens"] == 3 * PER_CLASS
-    assert set(document) == {"index", "stores", "opens", "seconds", "images_per_second", "limits", "verdict"}
     assert [store["computed"] for store in (document["index"], *document["stores"])] == [0, 0, 0]
     assert document["stores"][0]["manifest"].startswith("sha256:")
     assert "small_resnet" in again.errors  # what people read goes to stderr
+
+
+def keys(document: Any) -> Any:
+    """Return a document with its values dropped: keys with, for objects, their own; a list by its only kind of item."""
+    if isinstance(document, dict):
+        return {key: keys(value) for key, value in document.items()}
+    if isinstance(document, list) and document:
+        first, *others = map(keys, document)
+        assert all(other == first for other in others)
+        return [first]
+    return [] if isinstance(document, list) else None
+
+
+def test_the_document_of_extract(here: Path) -> None:
+    document = json.loads((here / "extracted.json").read_text())
+    store = dict.fromkeys(("backbone", "key", "manifest", "content", "path", "rows", "computed", "reused"))
+    assert keys(document) == {
+        "index": {**store, "bad": []},
+        "stores": [{**store, "bad": []}],
+        "opens": None,
+        "seconds": None,
+        "images_per_second": None,
+        "limits": {"decode": None, "forward": None},
+        "verdict": None,
+    }
+    assert document["limits"]["decode"] > 0
+    assert document["limits"]["forward"] > 0
+    assert document["verdict"].endswith(".")
+
+
+def test_the_document_of_train(here: Path, trained: Any) -> None:
+    row = (
+        "method", "label_embedding", "accuracy", "correct", "n", "nll", "ece", "macro_f1",
+        "fit_seconds", "predict_seconds", "fallback",
+    )  # fmt: skip
+    assert keys({**trained, "rows": [without_fallbacks(row) for row in trained["rows"]]}) == {
+        "dataset": dict.fromkeys(("name", "digest", "index", "images", "usable", "classes")),
+        "protocol": dict.fromkeys(("gate", "folds", "split_seed", "seed")),
+        "rows": [{**dict.fromkeys(row), "ci95": [None]}],
+        "comparisons": [dict.fromkeys(("first", "second", "wins", "losses", "p"))],
+        "model": dict.fromkeys(("path", "fallback")),
+        "run": None,
+    }
+    first, second = trained["comparisons"]
+    assert (first["first"], first["second"], second["first"]) == ("embedding", "average", "embedding")
+    assert json.loads((Path(trained["run"]) / "scores.json").read_text()) == trained
+
+
+def without_fallbacks(row: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the one list whose length differs between rows."""
+    assert all(isinstance(fell, bool) for fell in row["fallbacks"])
+    return {key: value for key, value in row.items() if key != "fallbacks"}
+
+
+def test_the_document_of_predict(here: Path, trained: Any, images: list[Path]) -> None:
+    assert keys(predict(Path(trained["run"]), images)) == [
+        {
+            **dict.fromkeys(("path", "label", "probability")),
+            "probabilities": dict.fromkeys(CLASSES),
+            "gate": dict.fromkeys(("small_resnet", "small_efficientnet")),
+        }
+    ]
+
+
+def test_the_documents_of_the_cache(here: Path) -> None:
+    names = ("dataset", "backbone", "key", "manifest", "content", "rows", "bytes", "created", "path")
+    assert keys(fusion("cache", "ls", "--json").document) == {"stores": [dict.fromkeys(names)]}
+    verified = {**dict.fromkeys(("dataset", "backbone", "key", "ok")), "damage": []}
+    assert keys(fusion("cache", "verify", "--json").document) == {"stores": [verified]}
+
+
+def test_the_documents_of_backbones_and_of_failures(here: Path) -> None:
+    listed = fusion("backbones", "--json").document
+    assert list(listed) == ["backbones"]
+    assert {tuple(item) for item in listed["backbones"]} == {("name", "model", "weights", "arguments")}
+    failed = fusion("train", "--gate", "embeding", "--json").document
+    assert keys(failed) == {"error": dict.fromkeys(("kind", "message", "exit_code"))}
 
 
 def test_rows_of_training(trained: Any) -> None:
@@ -108,6 +186,39 @@ def test_train_for_people(here: Path) -> None:
     assert outcome.code == 0, outcome
     assert "36 images, 3 classes, 2-fold cross-validation, seed 0" in outcome.output
     assert outcome.output.splitlines()[-1].startswith("model: ")
+
+
+def test_one_backbone_leaves_nothing_to_fuse(here: Path, trained: Any) -> None:
+    alone = fusion("train", "--backbone", "small_resnet", "--executor", "loop")
+    assert alone.code == 0, alone
+    assert "Note: one backbone leaves nothing to fuse." in alone.errors
+    assert "averages" not in alone.output.splitlines()[-1]
+    assert "Note:" not in fusion("train", "--gate", "average", "--executor", "loop").errors
+
+
+def test_a_model_that_averages_says_so(here: Path, trained: Any, images: list[Path]) -> None:
+    """Once, on stderr."""
+    note = "Note: the model's gate learned nothing better than averaging: every backbone has the same weight."
+    outcome = fusion("predict", trained["run"], *map(str, images))
+    assert outcome.errors.count(note) == trained["model"]["fallback"]
+    classifier, description = load_model(Path(trained["run"]) / "model")
+    for fallback in (True, False):
+        classifier.fallback_ = fallback
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fusion_pipeline.predict.load_model", lambda _: (classifier, description))
+            outcome = fusion("predict", trained["run"], *map(str, images))
+        assert outcome.errors.splitlines().count(note) == fallback
+        assert "Note" not in outcome.output
+
+
+def test_a_broken_table_is_not_passed_over(here: Path, trained: Any, images: list[Path]) -> None:
+    settings = here / "fusion.toml"
+    text = settings.read_text()
+    settings.write_text(text.replace('"timm:test_resnet"', '"tim:test_resnet"'))
+    try:
+        assert "model 'tim:test_resnet'; write timm:NAME" in failure(2, "predict", trained["run"], str(images[0]))
+    finally:
+        settings.write_text(text)
 
 
 def test_predict_here_and_after_a_move(here: Path, trained: Any, images: list[Path], tmp_path: Path) -> None:

@@ -89,6 +89,14 @@ def test_training_without_stores(here: Path) -> None:
     assert "Run 'fusion extract' first" in failure(10, "train")
 
 
+def test_training_on_one_of_several_data_sets(here: Path) -> None:
+    assert fusion("extract").code == 0
+    assert fusion("extract", "--dataset", "garden").code == 0
+    settings = here / "fusion.toml"
+    settings.write_text("\n".join(line for line in settings.read_text().splitlines() if not line.startswith("data =")))
+    assert failure(2, "train") == "Error: Which data set? The cache has flowers, garden. Give --dataset NAME."
+
+
 def test_training_on_too_few_images(here: Path) -> None:
     write_picture(here / "flowers" / "lily" / "only.png", seed=9)
     assert fusion("extract").code == 0

@@ -1,0 +1,57 @@
+"""What the stages found, into the lines that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from fusion_pipeline.errors import printable
+
+if TYPE_CHECKING:
+    from fusion_pipeline.extract.run import Extraction
+    from fusion_pipeline.images.decode import Reason
+    from fusion_pipeline.predict import Prediction
+    from fusion_pipeline.train.run import Training
+
+_BAD_SHOWN = 20
+
+
+def extraction_lines(result: Extraction) -> Iterator[str]:
+    """Yield a line per store, the speed with what held it back, and what was skipped."""
+    for item in (result.index, *result.backbones):
+        state = f"{item.computed:,} rows computed" if item.computed else "up to date"
+        name, path = printable(item.store.name), printable(str(item.store.path))
+        yield f"{name:<20} {item.store.rows:>9,} rows  {state:<24} {path}"
+    yield f"{result.opens:,} files opened, {result.images_per_second:,.1f} images/s; {result.verdict.text}"
+    yield from islice(_skipped(result.bad), _BAD_SHOWN)
+    if len(result.bad) > _BAD_SHOWN:
+        yield f"and {len(result.bad) - _BAD_SHOWN:,} more skipped"
+
+
+def training_lines(result: Training) -> Iterator[str]:
+    """Yield the data set with the protocol, the table, the comparisons and the model's folder."""
+    from fusion_pipeline.train.table import format_comparison, format_table
+
+    dataset, protocol, classifier = result.summary["dataset"], result.summary["protocol"], result.found.classifier
+    yield (
+        f"{printable(dataset['name'])}: {dataset['usable']:,} images, {dataset['classes']} classes, "
+        f"{protocol['folds']}-fold cross-validation, seed {protocol['seed']}"
+    )
+    yield from ("", *format_table(result.rows).splitlines(), "")
+    yield from map(format_comparison, result.comparisons)
+    averages = ", which averages: its gate learned nothing better"
+    fell_back = classifier.fallback_ and len(classifier.backbones_) > 1  # one backbone has nothing to learn
+    yield f"model: {printable(str(result.model))}{averages if fell_back else ''}"
+
+
+def prediction_lines(predictions: Sequence[Prediction], bad: Mapping[str, Reason]) -> Iterator[str]:
+    """Yield a line per photograph: what is on it and whom the gate trusted; then what was skipped."""
+    for item in predictions:
+        trust = ", ".join(f"{printable(name)} {weight:.2f}" for name, weight in item.gate.items())
+        yield f"{printable(item.path)}: {printable(item.label)} ({item.probability:.1%}); gate: {trust}"
+    yield from _skipped(bad)
+
+
+def _skipped(bad: Mapping[str, Reason]) -> Iterator[str]:
+    return (f"skipped {printable(name)}: {reason.text}" for name, reason in bad.items())
