@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from fusion_pipeline.errors import UsageError, printable
 HELD_OUT = 3
 """Scans that nothing is trained on: the demo predicts them."""
 
-BACKBONES: Mapping[str, Mapping[str, float | int]] = {
+BACKBONES: Mapping[str, Mapping[str, float | int | str]] = {
     # The scans are 8 by 8 pixels: half the usual input size loses nothing and takes a quarter of the time, and a
     # centre crop would cut strokes off.
     "efficientnet_lite0": {"input_size": 128, "crop_pct": 1.0},
@@ -87,7 +88,7 @@ def write_configuration(home: Path) -> Path:
     """Write the demo's fusion.toml, so that the two commands of daily use work in its folder; return its path."""
     lines = [_CONFIGURATION.format(names=", ".join(f'"{name}"' for name in BACKBONES))]
     for name, table in BACKBONES.items():
-        lines.append(f"[backbone.{name}]\n" + "".join(f"{key} = {value}\n" for key, value in table.items()))
+        lines.append(f"[backbone.{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items()))
     path = home / "fusion.toml"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
