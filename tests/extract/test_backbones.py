@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fusion_pipeline.errors import UsageError
-from fusion_pipeline.extract.backbones import KNOWN, PAPER, Backbone, expand_names, find_backbone
+from fusion_pipeline.extract.backbones import KNOWN, PAPER, Backbone, Preprocessing, expand_names, find_backbone
 
 
 def test_the_papers_five_are_known() -> None:
@@ -73,3 +75,10 @@ def test_groups_and_commas() -> None:
 def test_a_table_without_a_model_says_what_it_lacks() -> None:
     with pytest.raises(UsageError, match=r"\[backbone.mine\] says not which network it is. Add model"):
         find_backbone("mine", {"mine": {"weights": "x.pth"}})
+
+
+def test_only_backbones_with_the_same_pixels_share_an_image() -> None:
+    one = Preprocessing(32, 0.9, "bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert replace(one, mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2)).geometry == one.geometry
+    for other in ({"input_size": 33}, {"crop_pct": 0.8}, {"interpolation": "bilinear"}, {"crop_mode": "squash"}):
+        assert replace(one, **other).geometry != one.geometry

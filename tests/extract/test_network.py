@@ -221,3 +221,43 @@ def test_a_tag_decides_the_number_of_classes(model: str, arguments: dict[str, in
 def test_preprocessing_that_cannot_be_is_refused_by_name(field: str, value: object, message: str) -> None:
     with pytest.raises(UsageError, match=f"'small': {field} .*{message}"):
         find_preprocessing(Backbone("small", "timm:test_resnet", preprocessing={field: value}))
+
+
+class Linear(torch.nn.Module):
+    """The classifier takes in the mean colour; its logits are multiplied by `factor`."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.classifier = torch.nn.Linear(3, 4)
+        torch.nn.init.normal_(self.classifier.weight, generator=torch.Generator().manual_seed(0))
+        self.factor = factor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier(images.mean(dim=(2, 3)))
+        return self.factor * logits
+
+
+@pytest.mark.parametrize(("factor", "explains"), [(1.0, True), (1.01, False)])
+def test_a_head_that_does_not_give_the_probabilities_is_none(factor: float, explains: bool) -> None:
+    module = Linear(factor)
+    assert (Network(module, module.classifier, 8).head is not None) is explains
+
+
+def test_a_head_at_many_positions_is_none_even_where_it_happens_to_fit() -> None:
+    class Mapped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.classifier = torch.nn.Conv2d(3, 4, 1)
+            self.classifier.bias = torch.nn.Parameter(torch.full((4,), 100.0))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            maps: torch.Tensor = self.classifier(images).relu()
+            return maps.mean(dim=(2, 3))
+
+    module = Mapped()
+    network = Network(module, module.classifier, 8)
+    features, probabilities = network(torch.rand((2, 3, 8, 8), generator=torch.Generator().manual_seed(1)))
+    logits = module.classifier(features[:, :, None, None]).flatten(1)
+    assert probabilities is not None
+    assert torch.allclose(logits.softmax(dim=1), probabilities, atol=1e-5)
+    assert network.head is None

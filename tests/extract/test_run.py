@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ from fusion_pipeline.errors import IntegrityError, RefusedError, StaleError, Unu
 from fusion_pipeline.extract import run as run_module
 from fusion_pipeline.extract import targets as targets_module
 from fusion_pipeline.extract.engine import EagerEngine
-from fusion_pipeline.extract.run import Options
+from fusion_pipeline.extract.run import Options, extract
 from fusion_pipeline.images.decode import DecodeBudget, Reason
+from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache
+from fusion_pipeline.store.backend import LocalBackend
 from fusion_pipeline.store.verify import verify
 from tests.builders import Tiny, count_opens, tree_bytes, write_picture, write_pictures
 from tests.extract.made import computed, contents, run
@@ -472,3 +476,65 @@ def test_what_an_earlier_run_computed_with_is_told(
     assert computed(result) == [5, 5]
     assert (made["batch_size"], [other["batch_size"] for other in made["also_made_with"]]) == (2, [4])
     assert "also_made_with" not in run(data, cache.with_name("other"), tiny_resnet).index.store.manifest.made
+
+
+def test_a_publication_that_was_cut_short_is_finished(
+    data: Path, cache: Path, tiny_resnet: Tiny, forwards: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run dies after it has moved the backbone's arrays to where their manifest is to be."""
+    true_create = LocalBackend.create
+
+    def create(self: LocalBackend, path: str, content: bytes) -> bool:
+        if "small_resnet" in path:
+            raise KeyboardInterrupt
+        return true_create(self, path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBackend, "create", create)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, cache, tiny_resnet)
+    forwards.clear()
+    again = run(data, cache, tiny_resnet)
+    assert (computed(again), forwards) == ([0, 0], [])
+    assert contents(again) == contents(run(data, cache.with_name("fresh"), tiny_resnet))
+
+
+def test_an_image_that_changes_while_its_partition_is_redone(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module._Run, "_publish", _refuse)
+        with pytest.raises(RefusedError):
+            run(data, cache, tiny_resnet)
+    seeds, true_redo = itertools.count(100), run_module._Run._redo_changed
+
+    def change_again(self: Any, *arguments: Any) -> None:
+        write_picture(data / "rose" / "001.png", seed=next(seeds))
+        true_redo(self, *arguments)
+
+    monkeypatch.setattr(run_module._Run, "_redo_changed", change_again)
+    with pytest.raises(StaleError, match=r"rose/001\.png"):
+        run(data, cache, tiny_resnet)
+
+
+def test_an_image_that_became_bad_stops_a_run_that_expected_a_finished_store(
+    data: Path, cache: Path, tiny_resnet: Tiny
+) -> None:
+    run(data, cache, tiny_resnet)
+    (data / "rose" / "001.png").write_bytes(b"not an image")
+    with pytest.raises(UnusableDataError, match=r"1 of 9 images(?s:.*)rose/001\.png"):
+        run(data, cache, tiny_resnet)
+
+
+def test_other_labels_of_the_same_files_are_not_taken_for_the_same_version(data: Path, cache: Path) -> None:
+    folder = list_image_folder(data)
+    extract(folder, [], Cache(cache), Options(device="cpu", workers=2))
+    relabelled = replace(folder, labels=(1, *folder.labels[1:]))
+    result = extract(relabelled, [], Cache(cache), Options(device="cpu", workers=2))
+    assert (computed(result), result.opens) == ([N], N)
+    assert result.index.store.labels.tolist() == list(relabelled.labels)
+
+
+def test_threads_are_those_asked_for_or_one_a_processor() -> None:
+    assert Options(workers=3).threads == 3
+    assert Options().threads >= 1

@@ -1,0 +1,81 @@
+"""What a store's key is made of, and the pixels that a network gets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from timm.data.transforms_factory import create_transform
+
+from fusion_pipeline.extract import producers
+from fusion_pipeline.extract.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.producers import BackboneProducer, backbone_recipe, index_recipe
+from fusion_pipeline.images.decode import DecodeBudget
+from fusion_pipeline.store.identity import digest
+from tests.builders import write_picture
+
+BACKBONE = Backbone("small", "timm:test_resnet", arguments={"num_classes": 10})
+PREPROCESSING = Preprocessing(32, 0.9, "bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+BUDGET = DecodeBudget()
+
+PIXELS: dict[str, Any] = {"input_size": 33, "crop_pct": 0.8, "interpolation": "bilinear", "crop_mode": "squash"}
+NORMALISATION: dict[str, Any] = {"mean": (0.5, 0.5, 0.4), "std": (0.5, 0.5, 0.4)}
+
+
+def key(
+    backbone: Backbone = BACKBONE,
+    preprocessing: Preprocessing = PREPROCESSING,
+    weights: str = "sha256:aa",
+    dtype: str = "float16",
+    budget: DecodeBudget = BUDGET,
+) -> str:
+    return digest(backbone_recipe(backbone, preprocessing, weights, dtype, budget))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone": replace(BACKBONE, arguments={"num_classes": 11})},
+        {"backbone": replace(BACKBONE, model="timm:test_vit")},
+        {"backbone": replace(BACKBONE, model="torchvision:test_resnet")},
+        *({"preprocessing": replace(PREPROCESSING, **{name: value})} for name, value in PIXELS.items()),
+        *({"preprocessing": replace(PREPROCESSING, **{name: value})} for name, value in NORMALISATION.items()),
+        {"weights": "sha256:bb"},
+        {"dtype": "float32"},
+        {"budget": DecodeBudget(max_pixels=1000)},
+    ],
+    ids=str,
+)
+def test_whatever_changes_features_changes_the_key(change: dict[str, Any]) -> None:
+    assert key(**change) != key()
+
+
+def test_what_a_backbone_is_called_does_not_change_the_key() -> None:
+    assert key(replace(BACKBONE, name="other", weights="elsewhere.safetensors")) == key()
+
+
+@pytest.mark.parametrize(("part", "of_backbones"), [("decoder_identity", True), ("thumbnail_identity", False)])
+def test_another_decoder_or_other_thumbnails_change_the_keys(
+    part: str, of_backbones: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, backbone = digest(index_recipe(BUDGET)), key()
+    monkeypatch.setattr(producers, part, lambda: {"version": "another"})
+    assert digest(index_recipe(BUDGET)) != index
+    assert (key() != backbone) is of_backbones
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+def test_the_pixels_are_those_of_timm(mode: str, tmp_path: Path) -> None:
+    preprocessing = replace(PREPROCESSING, crop_mode=mode)
+    nothing: Any = None
+    with Image.open(write_picture(tmp_path / "wide.png", seed=1, size=(90, 40))) as image:
+        (pixels,) = BackboneProducer("small", preprocessing, nothing).prepare(image)
+        expected = create_transform(
+            (3, 32, 32), interpolation="bicubic", crop_pct=0.9, crop_mode=mode, mean=(0.5,) * 3, std=(0.5,) * 3
+        )(image)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels, (expected * 0.5 + 0.5) * 255, atol=1e-3)
