@@ -190,6 +190,10 @@ def _file_value(key: str, value: Any, path: Path) -> Any:
     where = f"{key} in '{printable(str(path))}'"
     default = _KEYS[key].default
     if key == "backbones":
+        if isinstance(value, dict):
+            raise UsageError(
+                f"[backbones.NAME] in '{printable(str(path))}' is not known: did you mean [backbone.NAME]?"
+            )
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             raise UsageError(f'{where} must be a list of names, such as ["xception", "resnet50"].')
         return tuple(value)

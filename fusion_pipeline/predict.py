@@ -101,7 +101,7 @@ class Predictor:
             backbone, weights = _find_weights(name, identity, made.get("source", {}), find_backbone(name))
             self._note_decoder(name, identity["decoder"])
             preprocessing = _preprocessing(identity["preprocessing"])
-            network = build_network(backbone, weights, preprocessing.input_size)
+            network = build_network(backbone, weights, preprocessing.input_size, identity["weights"])
             self._producers[name] = BackboneProducer(name, preprocessing, EagerEngine(network, preprocessing, device))
             self._dtypes[name] = str(identity["dtype"])
 

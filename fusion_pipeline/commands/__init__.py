@@ -5,6 +5,11 @@ Everything heavy is imported inside the commands: `fusion --help` answers withou
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
 import click
 
 from fusion_pipeline import __version__
@@ -16,7 +21,25 @@ from fusion_pipeline.commands.predict import predict
 from fusion_pipeline.commands.train import train
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Group(click.Group):
+    """A group whose complaints about the call itself are a JSON document too, where one is asked for."""
+
+    def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]  # click's are overloads
+        """Run the command; see `click.Command.main`."""
+        given = list(sys.argv[1:] if args is None else args)
+        if not standalone_mode or "--json" not in given:
+            return super().main(given, standalone_mode=standalone_mode, **extra)
+        try:
+            code = super().main(given, standalone_mode=False, **extra)
+        except click.UsageError as error:
+            error.show()
+            document = {"kind": "UsageError", "message": error.format_message(), "exit_code": error.exit_code}
+            click.echo(json.dumps({"error": document}, indent=2))
+            sys.exit(error.exit_code)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fusion")
 def main() -> None:
     """Get the best classifier out of a shelf of frozen pretrained backbones.

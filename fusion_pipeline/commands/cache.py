@@ -12,7 +12,7 @@ from fusion_pipeline.commands import exits
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import printable
+from fusion_pipeline.errors import IncompleteError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.store import Store
@@ -53,7 +53,7 @@ def list_stores(settings: Settings, console: Console) -> None:
 def verify(settings: Settings, console: Console) -> None:
     """Read every file of every published store and compare its sha256 with the manifest.
 
-    Exits 12 and names the files if one is missing, cut short or changed.
+    Exits 12 and names the files if one is missing, cut short or changed; 10 if there is no store.
 
     \b
     Example:
@@ -64,8 +64,12 @@ def verify(settings: Settings, console: Console) -> None:
 
     home = Cache(settings.cache)
     reports = {store: list(find_damage(store)) for name in home for store in home[name].stores()}
+    if not reports:
+        raise IncompleteError(f"There is no store to verify in '{printable(home.location)}'. Check --cache.")
     for store, damage in reports.items():
         console.tell(_report_lines(store, damage))
+    if any(reports.values()):
+        console.say("Remove the folders of the damaged stores, then run the same 'fusion extract' again.")
     console.document({"stores": [_report_to_json(store, damage) for store, damage in reports.items()]})
     if any(reports.values()):
         sys.exit(exits.DAMAGED)

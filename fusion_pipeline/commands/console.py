@@ -16,7 +16,8 @@ import click
 from fusion_pipeline.commands import exits
 from fusion_pipeline.errors import FusionError, printable
 
-_RESUME = "Finished parts are kept; run the same command again to go on."
+RESUMES = "Finished parts are kept; run the same command again to go on."
+STARTS_ANEW = "Nothing was written; the same command starts anew."
 
 
 class Console:
@@ -28,11 +29,14 @@ class Console:
         Whether stdout gets one JSON document and nothing else.
     debug : bool
         Whether failures show a traceback.
+    interrupted : str
+        What an interruption leaves, and what to do next.
     """
 
-    def __init__(self, *, json_wanted: bool, debug: bool) -> None:
+    def __init__(self, *, json_wanted: bool, debug: bool, interrupted: str = STARTS_ANEW) -> None:
         self._json_wanted = json_wanted
         self._debug = debug
+        self._interrupted = interrupted
 
     def say(self, text: str = "") -> None:
         """Write a line for people: to stdout, or to stderr where stdout is for a machine."""
@@ -85,9 +89,9 @@ class Console:
             except FusionError as error:
                 self._fail(str(error), error.exit_code, type(error).__name__)
             except KeyboardInterrupt:
-                self._fail(f"Interrupted. {_RESUME}", exits.INTERRUPTED, "Interrupted")
+                self._fail(f"Interrupted. {self._interrupted}", exits.INTERRUPTED, "Interrupted")
             except _TerminatedError:
-                self._fail(f"Terminated. {_RESUME}", exits.TERMINATED, "Terminated")
+                self._fail(f"Terminated. {self._interrupted}", exits.TERMINATED, "Terminated")
             except BrokenPipeError:
                 sys.exit(exits.BROKEN_PIPE)  # the reader of a pipe went away: nobody is left to tell
             except Exception as error:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusion_pipeline.commands import exits, inputs
-from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.console import RESUMES, Console
 from fusion_pipeline.commands.lines import extraction_lines
-from fusion_pipeline.commands.options import uses
+from fusion_pipeline.commands.options import complete_backbones, uses
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import printable
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     "names",
     multiple=True,
     metavar="NAME[,NAME...]",
+    shell_complete=complete_backbones,
     help="Backbone to run; repeats. 'all' is every configured one, 'paper' the paper's five. "
     "[default: backbones of fusion.toml]",
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     "on_bad",
     "max_megapixels",
     "follow_symlinks",
+    interrupted=RESUMES,
 )
 def extract(names: tuple[str, ...], settings: Settings, console: Console) -> None:
     """Run frozen backbones once over a folder of images.
@@ -64,8 +66,8 @@ def extract(names: tuple[str, ...], settings: Settings, console: Console) -> Non
 
 def _to_json(result: Extraction) -> dict[str, Any]:
     return {
-        "index": _store_to_json(result.index, result),
-        "stores": [_store_to_json(item, result) for item in result.backbones],
+        "index": _store_to_json(result.index),
+        "stores": [_store_to_json(item) for item in result.backbones],
         "opens": result.opens,
         "seconds": result.seconds,
         "images_per_second": result.images_per_second,
@@ -74,7 +76,7 @@ def _to_json(result: Extraction) -> dict[str, Any]:
     }
 
 
-def _store_to_json(item: StoreResult, result: Extraction) -> dict[str, Any]:
+def _store_to_json(item: StoreResult) -> dict[str, Any]:
     return {
         "backbone": item.store.name,
         "key": item.store.manifest.key,
@@ -84,5 +86,5 @@ def _store_to_json(item: StoreResult, result: Extraction) -> dict[str, Any]:
         "rows": item.store.rows,
         "computed": item.computed,
         "reused": item.reused,
-        "bad": [{"sample": printable(sample), "reason": reason.text} for sample, reason in result.bad.items()],
+        "bad": [{"sample": printable(sample), "reason": reason.text} for sample, reason in item.bad.items()],
     }

@@ -24,7 +24,7 @@ _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 def image_folder(settings: Settings) -> ImageFolder:
     """Return the images that the settings name."""
-    from fusion_pipeline.images.index import list_image_folder
+    from fusion_pipeline.images.index import list_image_folder, refuse_cache_inside
 
     if settings.data is None:
         raise UsageError(
@@ -32,6 +32,7 @@ def image_folder(settings: Settings) -> ImageFolder:
             "a folder with one folder of images per class."
         )
     root = os.path.expanduser(settings.data)
+    refuse_cache_inside(root, settings.cache)
     return list_image_folder(root, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
 
 
@@ -84,7 +85,11 @@ def configured_backbone(settings: Settings, name: str) -> Backbone | None:
 
     if name not in KNOWN and name not in settings.backbone and ":" not in name:
         return None
-    return _with_weights(find_backbone(name, settings.backbone), settings.weights, alone=True)
+    record = find_backbone(name, settings.backbone)
+    if settings.weights is not None and Path(settings.weights).expanduser().is_dir():
+        file = _file_in(Path(settings.weights).expanduser(), name)
+        return record if file is None else replace(record, weights=str(file), in_order=False)
+    return _with_weights(record, settings.weights, alone=True)
 
 
 def load_predictor(settings: Settings, model: str | Path) -> Predictor:
@@ -125,14 +130,26 @@ def run_training(
     )
 
 
+def _file_in(folder: Path, name: str) -> Path | None:
+    found = (folder / f"{name}{suffix}" for suffix in _SUFFIXES)
+    return next((file for file in found if file.is_file()), None)
+
+
 def _with_weights(backbone: Backbone, weights: str | None, *, alone: bool) -> Backbone:
-    """Point a backbone at ``--weights``: the file itself, or the backbone's file in that folder, if it is there."""
+    """Point a backbone at ``--weights``: the file itself, or the backbone's file in that folder.
+
+    A folder may lack the file of a backbone that says itself where its weights are.
+    """
     if weights is None:
         return backbone
     path = Path(weights).expanduser()
     if path.is_dir():
-        found = [path / f"{backbone.name}{suffix}" for suffix in _SUFFIXES]
-        file = next((candidate for candidate in found if candidate.is_file()), None)
+        file = _file_in(path, backbone.name)
+        if file is None and backbone.weights is None:
+            raise IncompleteError(
+                f"'{printable(weights)}' has no {printable(backbone.name)}.safetensors, .pth or .pt. Put it there, "
+                "name it in fusion.toml, or leave out --weights to take what the library publishes."
+            )
         return backbone if file is None else replace(backbone, weights=str(file), in_order=False)
     if not path.is_file():
         raise IncompleteError(f"No weights at '{printable(weights)}'. Correct --weights or FUSION_WEIGHTS.")

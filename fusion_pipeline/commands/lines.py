@@ -40,9 +40,9 @@ def training_lines(result: Training) -> Iterator[str]:
     )
     yield from ("", *format_table(result.rows).splitlines(), "")
     yield from map(format_comparison, result.comparisons)
-    averages = ", which averages: its gate learned nothing better"
-    fell_back = classifier.fallback_ and len(classifier.backbones_) > 1  # one backbone has nothing to learn
-    yield f"model: {printable(str(result.model))}{averages if fell_back else ''}"
+    if classifier.fallback_ and len(classifier.backbones_) > 1:  # one backbone has nothing to learn
+        yield "The model averages: on all images too its gate learned nothing better."
+    yield f"model: {printable(str(result.model))}"
 
 
 def prediction_lines(predictions: Sequence[Prediction], bad: Mapping[str, Reason]) -> Iterator[str]:

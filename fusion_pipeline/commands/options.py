@@ -10,19 +10,50 @@ from typing import Any, TypeVar
 
 import click
 
-from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.console import STARTS_ANEW, Console
 from fusion_pipeline.config import LEAST, Settings, load_settings
+from fusion_pipeline.errors import FusionError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# For the shell's completion; whether the place will do is checked by who opens it, with a better message.
+_FOLDER = click.Path()
+
+
+def _complete_gate(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    from fusion_pipeline.train.gates.registry import GATES
+
+    return [name for name in GATES if name.startswith(typed)]
+
+
+def complete_backbones(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """Complete the last name of a list of backbones: the known ones, those of the configuration, and the groups."""
+    from fusion_pipeline.extract.backbones import KNOWN
+
+    earlier, comma, last = typed.rpartition(",")
+    try:
+        settings = read_settings({})
+    except FusionError:
+        settings = Settings()
+    names = dict.fromkeys(["all", "paper", *settings.backbones, *settings.backbone, *KNOWN])
+    return [f"{earlier}{comma}{name}" for name in names if name.startswith(last)]
+
+
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "data": click.option("--data", metavar="DIR", help="Folder of class folders with the images. [fusion.toml: data]"),
+    "data": click.option(
+        "--data", type=_FOLDER, metavar="DIR", help="Folder of class folders with the images. [fusion.toml: data]"
+    ),
     "dataset": click.option(
         "--dataset", metavar="NAME", help="Name of the data set in the cache. [default: the folder's name]"
     ),
-    "cache": click.option("--cache", metavar="DIR", help="Folder of the stores that a team shares. [default: cache]"),
+    "cache": click.option(
+        "--cache", type=_FOLDER, metavar="DIR", help="Folder of the stores that a team shares. [default: cache]"
+    ),
     "weights": click.option(
-        "--weights", metavar="PATH", help="A weights file, or a folder of BACKBONE.safetensors files."
+        "--weights",
+        type=click.Path(),
+        metavar="PATH",
+        help="A weights file, or a folder of BACKBONE.safetensors files.",
     ),
     "device": click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N. [default: auto]"),
     "dtype": click.option(
@@ -58,7 +89,10 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--follow-symlinks", is_flag=True, default=None, help="Follow links in the images' folder."
     ),
     "gate": click.option(
-        "--gate", metavar="NAME", help="average, constant, stacking, embedding, cnn32 or cnn64. [default: embedding]"
+        "--gate",
+        metavar="NAME",
+        shell_complete=_complete_gate,
+        help="average, constant, stacking, embedding, cnn32 or cnn64. [default: embedding]",
     ),
     "folds": click.option(
         "--folds",
@@ -74,20 +108,22 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         type=click.Choice(["processes", "threads", "loop"]),
         help="What runs the tasks; the results are the same bytes. [default: processes]",
     ),
-    "runs": click.option("--runs", metavar="DIR", help="Folder for the trained models. [default: runs]"),
+    "runs": click.option("--runs", type=_FOLDER, metavar="DIR", help="Folder for the trained models. [default: runs]"),
 }
 
 _JSON = click.option("--json", "json_wanted", is_flag=True, help="Write one JSON document to stdout.")
 _DEBUG = click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
 
 
-def uses(*names: str) -> Callable[[F], Callable[..., None]]:
+def uses(*names: str, interrupted: str = STARTS_ANEW) -> Callable[[F], Callable[..., None]]:
     """Stack the named options on a command, and hand its body the settings and a console instead.
 
     Parameters
     ----------
     *names : str
         Keys of `Settings` that the command lets the command line override.
+    interrupted : str
+        What to say when the command is interrupted.
 
     Returns
     -------
@@ -98,7 +134,7 @@ def uses(*names: str) -> Callable[[F], Callable[..., None]]:
     def decorate(body: F) -> Callable[..., None]:
         @functools.wraps(body)
         def command(*, json_wanted: bool, debug: bool, **parameters: Any) -> None:
-            console = Console(json_wanted=json_wanted, debug=debug)
+            console = Console(json_wanted=json_wanted, debug=debug, interrupted=interrupted)
             with console.failures():
                 given = {name: parameters.pop(name) for name in names}
                 body(settings=read_settings(given), console=console, **parameters)

@@ -22,7 +22,8 @@ def predict(model: str, images: tuple[str, ...], settings: Settings, console: Co
     """Say what is on photographs, and which backbone the gate trusted.
 
     MODEL is the folder that 'fusion train' printed. The weights of its backbones are looked for where fusion.toml or
-    --weights says, then where they were at extraction; they must be the very same files.
+    --weights says, then where they were at extraction; they must be the very same files. With --on-bad skip,
+    photographs that cannot be used are named in the text, not in the JSON document.
 
     \b
     Example:

@@ -7,7 +7,7 @@ import click
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.lines import training_lines
-from fusion_pipeline.commands.options import uses
+from fusion_pipeline.commands.options import complete_backbones, uses
 from fusion_pipeline.config import Settings
 
 
@@ -17,6 +17,7 @@ from fusion_pipeline.config import Settings
     "names",
     multiple=True,
     metavar="NAME[,NAME...]",
+    shell_complete=complete_backbones,
     help="Backbones to fuse; repeats. [default: backbones of fusion.toml, else all in the cache]",
 )
 @click.option(

@@ -77,9 +77,10 @@ class Preprocessing:
             raise UsageError(wrong[0])
 
     @property
-    def geometry(self) -> tuple[int, float, str, str]:
+    def geometry(self) -> tuple[Any, ...]:
         """What decides the pixels before normalisation; backbones that share it share the resized image."""
-        return self.input_size, self.crop_pct, self.interpolation, self.crop_mode
+        border = self.mean if self.crop_mode == "border" else None  # timm fills the border with the mean colour
+        return self.input_size, self.crop_pct, self.interpolation, self.crop_mode, border
 
     def to_json(self) -> dict[str, Any]:
         """Return the preprocessing as part of an identity."""

@@ -19,7 +19,7 @@ from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows,
 from fusion_pipeline.extract.targets import BackboneTarget, IndexTarget, Target
 from fusion_pipeline.extract.verdict import Verdict, judge
 from fusion_pipeline.images.decode import DecodeBudget, Reason
-from fusion_pipeline.images.index import ImageFolder, dataset_digest
+from fusion_pipeline.images.index import ImageFolder, dataset_digest, refuse_cache_inside
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.layout import PARTITION_ROWS
 from fusion_pipeline.store.writer import recover
@@ -92,6 +92,12 @@ class StoreResult:
     store: Store
     computed: int
     reused: int
+
+    @property
+    def bad(self) -> dict[str, Reason]:
+        """The store's samples without an image, and why."""
+        names = self.store.sample_ids
+        return {names[row]: Reason(int(code)) for row, code in enumerate(self.store.status) if code}
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,7 @@ def extract(
         If the cache cannot be written; finished partitions stay and the same call resumes.
     """
     started = time.perf_counter()
-    _refuse_cache_inside(cache, folder)
+    refuse_cache_inside(folder.root, cache.location)
     recover(cache.backend, folder.name)
     run = _Run(folder, backbones, cache, options or Options(), progress or silent)
     try:
@@ -174,18 +180,8 @@ def extract(
     finally:
         run.close()
     cache[folder.name].mark_current(index.store, [result.store for result in stores])
-    bad = {index.store.sample_ids[row]: Reason(int(code)) for row, code in enumerate(index.store.status) if code}
     seconds = time.perf_counter() - started
-    return Extraction(index, tuple(stores), bad, run.meter.opens, seconds, judge(run.meter, run.options.threads))
-
-
-def _refuse_cache_inside(cache: Cache, folder: ImageFolder) -> None:
-    """Refuse a cache that the next run would take for a class of images."""
-    if cache.backend.root.resolve().is_relative_to(folder.root.resolve()):
-        raise UsageError(
-            f"Cache '{printable(cache.location)}' lies inside the images '{printable(str(folder.root))}'. "
-            "Give another folder with --cache."
-        )
+    return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, judge(run.meter, run.options.threads))
 
 
 class _Run:

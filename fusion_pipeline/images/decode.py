@@ -76,7 +76,7 @@ _REASON_TEXTS: Final = {
     Reason.DAMAGED: "damaged or cut short",
     Reason.TOO_MANY_PIXELS: "more pixels than the decode budget allows",
     Reason.TOO_LARGE: "more bytes than the decode budget allows",
-    Reason.UNREADABLE: "cannot be read from disk",
+    Reason.UNREADABLE: "cannot be read: not there, no permission, or not a file",
     Reason.UNSUPPORTED: "pixel values with no agreed colour (float out of range, NaN)",
     Reason.ELONGATED: f"more than {MAX_ASPECT} times as long as wide",
 }

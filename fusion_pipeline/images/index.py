@@ -183,6 +183,34 @@ def dataset_digest(
     return f"sha256:{digest.hexdigest()}"
 
 
+def refuse_cache_inside(root: str | os.PathLike[str], cache: str | os.PathLike[str]) -> None:
+    """Refuse a cache that lies where the next run would take it for a class of images.
+
+    Parameters
+    ----------
+    root : str or path-like
+        The folder of the images.
+    cache : str or path-like
+        The folder of the cache.
+
+    Raises
+    ------
+    UsageError
+        If `cache` is `root`, or lies below it.
+
+    Examples
+    --------
+    >>> refuse_cache_inside("flowers17", "cache")
+    >>> refuse_cache_inside("flowers17", "flowers17/cache")
+    Traceback (most recent call last):
+    fusion_pipeline.errors.UsageError: Cache 'flowers17/cache' lies inside the images. Give another place with --cache.
+    """
+    if Path(cache).expanduser().resolve().is_relative_to(Path(root).expanduser().resolve()):
+        raise UsageError(
+            f"Cache '{printable(os.fsdecode(cache))}' lies inside the images. Give another place with --cache."
+        )
+
+
 def _check_root(root: Path) -> None:
     if not os.path.exists(root):
         raise IncompleteError(f"There is no folder {quoted(root)}. Check the path given as the data set.")

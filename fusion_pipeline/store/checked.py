@@ -123,6 +123,6 @@ def _cut(content: bytes, byte_range: ByteRequest | None) -> bytes:
         case OffsetByteRequest(offset):
             return content[offset:]
         case SuffixByteRequest(suffix):
-            return content[-suffix:]
+            return content[max(0, len(content) - suffix) :]
         case _:
             return content

@@ -123,7 +123,8 @@ def check_classes(labels: IntArray, class_names: Sequence[str], folds: int) -> N
     need = f"{folds} folds need" if folds > 1 else "training needs"
     others = int((counts < least).sum()) - 1
     also = f" ({others} more classes are too small)" if others else ""
+    fewer = f" leave it out, or use --folds {counts[smallest]}" if folds > 1 and counts[smallest] > 2 else ""
     raise UnusableDataError(
         f"Class '{printable(class_names[smallest])}' has {counts[smallest]} usable {images}, but {need} at least "
-        f"{least} of every class{also}. Add images to it, or leave it out."
+        f"{least} of every class{also}. Add images to it,{fewer or ' or leave it out'}."
     )

@@ -89,7 +89,7 @@ def test_signals(ending: Callable[..., None], number: signal.Signals, code: int)
     before = signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     try:
         ending(lambda: signal.raise_signal(number))
-        assert "run the same command again" in failure(code, "cache", "ls")
+        assert "the same command starts anew" in failure(code, "cache", "ls")
     finally:
         signal.signal(number, before)
 

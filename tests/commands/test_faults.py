@@ -206,3 +206,73 @@ def test_options_beat_variables_beat_the_file(here: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("FUSION_CACHE")
     assert fusion("extract").code == 0
     assert (here / "cache" / "flowers").is_dir()
+
+
+def test_a_folder_of_weights_without_the_backbones_file(here: Path) -> None:
+    (here / "weights").mkdir()
+    line = failure(10, "extract", "--backbone", "timm:test_vit", "--weights", "weights")
+    assert "'weights' has no timm:test_vit.safetensors" in line
+    assert fusion("extract", "--weights", "weights").code == 0, "a table says where small_resnet's weights are"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timm:resnet81", "timm has no model 'resnet81'. Did you mean 'resnet"),
+        ("torchvision:resnet81", "torchvision has no model 'resnet81'. Did you mean 'resnet"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_not_asked_for_weights(here: Path, name: str, message: str) -> None:
+    assert message in failure(2, "extract", "--backbone", name)
+
+
+def test_a_misspelt_table_of_backbones(here: Path) -> None:
+    (here / "fusion.toml").write_text("[backbones.xception]\ninput_size = 3\n")
+    assert "did you mean [backbone.NAME]?" in failure(2, "extract")
+
+
+def test_a_cache_inside_the_images_is_refused_each_time(here: Path) -> None:
+    for _ in range(2):
+        assert "lies inside the images" in failure(2, "extract", "--cache", "flowers/cache")
+    assert not (here / "flowers" / "cache").exists()
+
+
+def test_nothing_to_verify_is_no_all_clear(here: Path) -> None:
+    assert "There is no store to verify in" in failure(10, "cache", "verify", "--cache", "tpyo")
+
+
+def test_damage_says_what_to_do_next(here: Path) -> None:
+    write_pictures(here / "flowers", per_class=4)
+    assert fusion("extract").code == 0
+    (store,) = (here / "cache" / "flowers").glob("small_resnet-*")
+    (chunk,) = store.rglob("features/c/0/0")
+    content = chunk.read_bytes()
+    chunk.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    verified = fusion("cache", "verify")
+    assert verified.code == 12
+    assert verified.output.splitlines()[-1].startswith("Remove the folders of the damaged stores, then run the same")
+    assert f"'fusion cache verify --cache {here / 'cache'}'" in failure(12, "train")
+    for path in sorted(store.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    store.rmdir()
+    assert fusion("extract").code == 0
+    assert fusion("cache", "verify").code == 0
+
+
+@pytest.mark.parametrize("arguments", [("train", "--folds", "1"), ("extract", "--bogus"), ("predict",), ("nonsense",)])
+def test_a_wrong_call_is_a_document_too(here: Path, arguments: tuple[str, ...]) -> None:
+    outcome = fusion(*arguments, "--json")
+    assert outcome.code == 2
+    assert outcome.document["error"]["exit_code"] == 2
+    assert outcome.document["error"]["message"] in outcome.errors
+    assert fusion("extract", "--help", "--json").output == fusion("extract", "--help").output
+
+
+def test_too_many_folds_for_the_smallest_class(here: Path) -> None:
+    write_picture(here / "flowers" / "iris" / "9.png", seed=9)
+    for name in ("rose", "tulip"):
+        write_picture(here / "flowers" / name / "9.png", seed=9)
+        write_picture(here / "flowers" / name / "8.png", seed=8)
+    assert fusion("extract").code == 0
+    assert "leave it out, or use --folds 3." in failure(17, "train", "--folds", "5")
+    assert fusion("train", "--folds", "3", "--gate", "average", "--executor", "loop").code == 0

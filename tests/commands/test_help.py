@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from fusion_pipeline import __version__
 from fusion_pipeline.commands import main
@@ -71,3 +72,21 @@ def test_unknown_command_and_option() -> None:
     assert fusion("extrakt").code == 2
     assert fusion("extract", "--bakcbone", "x").code == 2
     assert "Traceback" not in fusion("extract", "--bakcbone", "x").errors
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("fusion train --gate c", {"constant", "cnn32", "cnn64"}),
+        ("fusion extract --backbone effi", {"efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"}),
+        ("fusion extract --backbone xception,vgg", {"xception,vgg16", "xception,vgg19"}),
+        ("fusion ex", {"extract"}),
+    ],
+)
+def test_a_shell_completes_names(words: str, expected: set[str]) -> None:
+    arguments = words.split()
+    variables = {
+        "_FUSION_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(arguments) - 1),
+    }  # fmt: skip
+    result = CliRunner().invoke(main, [], prog_name="fusion", env=variables)
+    assert {line.split(",", 1)[1] for line in result.stdout.splitlines()} == expected

@@ -116,6 +116,7 @@ def test_extract_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPat
 
     calls.patch(monkeypatch, "images.index", "list_image_folder", result=Folder())
     calls.patch(monkeypatch, "extract.run", "extract")
+    Path("files/xception.pth").write_bytes(b"")
     give("extract", {**EXTRACT, "backbone" if give is give_options else "backbones": "xception"}, monkeypatch)
     assert calls["list_image_folder"] == (("flowers",), {"name": "garden", "follow_symlinks": True})
     folder, backbones, cache, options, _progress = calls["extract"][0]
