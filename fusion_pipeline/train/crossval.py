@@ -39,6 +39,8 @@ class Method:
         Over all folds, with all that the method needs: a gate's include its experts'.
     fallbacks : tuple of bool
         By fold: whether the gate averaged because it learned nothing better.
+    penalties : tuple of float
+        By fold: the penalty that the expert chose; none for a gate.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Method:
     fit_seconds: float
     predict_seconds: float
     fallbacks: tuple[bool, ...]
+    penalties: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def _backbone_method(name: str, tests: list[IntArray], results: list[ExpertResul
         sum(result.fit_seconds for result in results),
         sum(result.predict_seconds for result in results),
         (False,) * len(results),
+        tuple(result.fit.alpha for result in results),
     )
 
 

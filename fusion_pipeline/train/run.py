@@ -117,6 +117,7 @@ def train(
         "protocol": protocol,
         "rows": as_records(rows),
         "comparisons": as_records(comparisons),
+        "penalties": {name: list(method.penalties) for name, method in found.methods.items() if method.penalties},
         "model": {"path": str(folder / MODEL_FOLDER), "fallback": found.classifier.fallback_},
         "run": str(folder),
     }

@@ -124,6 +124,7 @@ def test_the_document_of_train(here: Path, trained: Any) -> None:
         "protocol": dict.fromkeys(("gate", "folds", "split_seed", "seed")),
         "rows": [{**dict.fromkeys(row), "ci95": [None]}],
         "comparisons": [dict.fromkeys(("first", "second", "wins", "losses", "p"))],
+        "penalties": {"small_efficientnet": [None], "small_resnet": [None]},
         "model": dict.fromkeys(("path", "fallback")),
         "run": None,
     }

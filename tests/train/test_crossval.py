@@ -112,6 +112,12 @@ def test_changing_test_rows_changes_no_fitted_byte(gate: str, tmp_path: Path) ->
     assert gate == "constant" or not states[0][2]["fallback"], "otherwise no gate is compared"
 
 
+def test_each_expert_tells_the_penalties_that_it_chose(aligned: Aligned, found: CrossValidation) -> None:
+    chosen = [run_expert(ExpertTask(aligned, "alpha", SPLIT, fold, seed=0)).fit.alpha for fold in range(2)]
+    assert found.methods["alpha"].penalties == tuple(chosen)
+    assert found.methods["embedding"].penalties == ()
+
+
 def test_tasks_carry_names_and_no_arrays(aligned: Aligned) -> None:
     expert, gate = ExpertTask(aligned, "alpha", SPLIT, 1, 0), GateTask(aligned, "constant", SPLIT, None, 0)
     assert (expert.name, gate.name) == ("expert alpha, fold 2 of 2", "gate constant, all rows")
