@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ from fusion_pipeline.commands import exits
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import IncompleteError, printable
+from fusion_pipeline.errors import FusionError, IncompleteError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.store import Store
@@ -41,9 +42,13 @@ def list_stores(settings: Settings, console: Console) -> None:
     from fusion_pipeline.store import Cache
 
     home = Cache(settings.cache)
-    stores = [store for name in home for store in home[name].stores()]
+    found = [entry for name in home for entry in home[name].survey()]
+    stores = [store for _, store in found if not isinstance(store, FusionError)]
     console.tell(map(_line, stores))
-    if not stores:
+    for _, error in found:
+        if isinstance(error, FusionError):
+            console.warn(str(error))
+    if not found:
         console.say(f"No stores in '{printable(home.location)}'. Run 'fusion extract' to make some.")
     console.document({"stores": [_to_json(store) for store in stores]})
 
@@ -60,28 +65,65 @@ def verify(settings: Settings, console: Console) -> None:
       fusion cache verify --json
     """
     from fusion_pipeline.store import Cache
-    from fusion_pipeline.store.verify import verify as find_damage
 
     home = Cache(settings.cache)
-    reports = {store: list(find_damage(store)) for name in home for store in home[name].stores()}
+    reports = [_Report.of(name, *entry) for name in home for entry in home[name].survey()]
     if not reports:
         raise IncompleteError(f"There is no store to verify in '{printable(home.location)}'. Check --cache.")
-    for store, damage in reports.items():
-        console.tell(_report_lines(store, damage))
-    if any(reports.values()):
+    damaged = any(report.damage for report in reports)
+    for report in reports:
+        console.tell(report.lines())
+    if damaged:
         console.say("Remove the folders of the damaged stores, then run the same 'fusion extract' again.")
-    console.document({"stores": [_report_to_json(store, damage) for store, damage in reports.items()]})
-    if any(reports.values()):
+    console.document({"stores": [report.to_json() for report in reports]})
+    if damaged:
         sys.exit(exits.DAMAGED)
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What verifying one store showed; `store` is None if its manifest cannot be read, and `reason` says why."""
+
+    dataset: str
+    folder: str
+    store: Store | None
+    damage: Sequence[Damage]
+    reason: str = ""
+
+    @classmethod
+    def of(cls, dataset: str, folder: str, store: Store | FusionError) -> _Report:
+        from fusion_pipeline.store.verify import Damage, verify
+        from fusion_pipeline.store.writer import MANIFEST
+
+        if isinstance(store, FusionError):
+            return cls(dataset, folder, None, [Damage(MANIFEST, "content")], str(store))
+        return cls(dataset, folder, store, list(verify(store)))
+
+    def lines(self) -> Iterator[str]:
+        count = len(self.damage)
+        state = f"{count:,} {'file' if count == 1 else 'files'} damaged" if count else "ok"
+        yield f"{printable(self.dataset)}/{printable(self.folder)}: {state}"
+        if self.store is None:
+            yield f"  {self.reason}"
+            return
+        for item in self.damage:
+            yield f"  {item.kind:<8} {printable(str(self.store.path / item.file))}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "dataset": self.dataset,
+            "folder": self.folder,
+            "backbone": None if self.store is None else self.store.name,
+            "key": None if self.store is None else self.store.manifest.key,
+            "ok": not self.damage,
+            "damage": [{"file": item.file, "kind": item.kind} for item in self.damage],
+        }
 
 
 def _line(store: Store) -> str:
     size, created = f"{store.n_bytes / 1e6:,.1f}", store.manifest.created[:16]
-    return f"{_name(store, 36)} {store.rows:>9,} rows {size:>10} MB  {printable(created)}"
-
-
-def _name(store: Store, width: int = 0) -> str:
-    return f"{printable(store.dataset)}/{printable(store.folder):<{width}}"
+    name = f"{printable(store.dataset)}/{printable(store.folder):<36}"
+    return f"{name} {store.rows:>9,} rows {size:>10} MB  {printable(created)}"
 
 
 def _to_json(store: Store) -> dict[str, Any]:
@@ -95,20 +137,4 @@ def _to_json(store: Store) -> dict[str, Any]:
         "bytes": store.n_bytes,
         "created": store.manifest.created,
         "path": str(store.path),
-    }
-
-
-def _report_lines(store: Store, damage: Sequence[Damage]) -> Iterator[str]:
-    yield f"{_name(store)}: {f'{len(damage):,} files damaged' if damage else 'ok'}"
-    for item in damage:
-        yield f"  {item.kind:<8} {printable(str(store.path / item.file))}"
-
-
-def _report_to_json(store: Store, damage: Sequence[Damage]) -> dict[str, Any]:
-    return {
-        "dataset": store.dataset,
-        "backbone": store.name,
-        "key": store.manifest.key,
-        "ok": not damage,
-        "damage": [{"file": item.file, "kind": item.kind} for item in damage],
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fusion_pipeline.errors import FormatError, IncompleteError, StaleError, printable
+from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, StaleError, printable
 from fusion_pipeline.store.backend import LocalBackend
 from fusion_pipeline.store.identity import canonical_json
 from fusion_pipeline.store.reader import Store
@@ -91,13 +91,26 @@ class DatasetStores:
         self.name = name
 
     def stores(self) -> tuple[Store, ...]:
-        """Return all published stores, the newest first."""
-        found = []
-        for folder in self.cache.backend.list(self.name):
-            path = f"{self.name}/{folder}"
-            if folder != ATTEMPTS and self.cache.backend.exists(f"{path}/{MANIFEST}"):
+        """Return all published stores, the newest first.
+
+        Raises
+        ------
+        IntegrityError, FormatError, RefusedError
+            If the manifest of one of them cannot be read; `survey` goes on.
+        """
+        return _newest_first(Store(self.cache.backend, self.name, folder) for folder in self._folders())
+
+    def survey(self) -> Iterator[tuple[str, Store | FusionError]]:
+        """Yield the folder of each published store, and the store, or why it cannot be opened; the newest first."""
+        unreadable: list[tuple[str, FusionError]] = []
+        found: list[Store] = []
+        for folder in self._folders():
+            try:
                 found.append(Store(self.cache.backend, self.name, folder))
-        return tuple(sorted(found, key=lambda store: (store.manifest.created, store.folder), reverse=True))
+            except FusionError as error:
+                unreadable.append((folder, error))
+        yield from ((store.folder, store) for store in _newest_first(found))
+        yield from unreadable
 
     def indexes(self) -> tuple[Store, ...]:
         """Return the index stores, one per version of the images, the newest first."""
@@ -146,6 +159,11 @@ class DatasetStores:
         }
         if now != before:
             self.cache.backend.write(f"{self.name}/{CURRENT}", canonical_json(now))
+
+    def _folders(self) -> Iterator[str]:
+        for folder in self.cache.backend.list(self.name):
+            if folder != ATTEMPTS and self.cache.backend.exists(f"{self.name}/{folder}/{MANIFEST}"):
+                yield folder
 
     def _current(self) -> dict[str, Any]:
         """Return the folders of the index and of each backbone's store that the last extraction saw, as far as known.
@@ -218,6 +236,10 @@ class DatasetStores:
             f"({named[0].rows:,} images) than index '{index.folder}' ({index.rows:,} images). "
             f"{again} for the images as they are now."
         )
+
+
+def _newest_first(stores: Iterable[Store]) -> tuple[Store, ...]:
+    return tuple(sorted(stores, key=lambda store: (store.manifest.created, store.folder), reverse=True))
 
 
 def _hex(key: str) -> str:

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fusion_pipeline.errors import FormatError, RefusedError, printable
+from fusion_pipeline.errors import FormatError, IntegrityError, RefusedError, printable
 from fusion_pipeline.store.identity import FORMAT_MAJOR, canonical_json, digest, digest_bytes
 
 FORMAT_NAME = "fusion-store"
 FORMAT_MINOR = 0
+DIGEST = "digest"
+"""Field that holds the digest of all others: damage to any of them shows."""
+
 KNOWN_FEATURES: frozenset[str] = frozenset()
 """Required features that this version understands; a store that needs another one is refused."""
 
@@ -97,21 +100,20 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the manifest as canonical JSON."""
-        return canonical_json(
-            {
-                "format": {"name": FORMAT_NAME, "version": f"{FORMAT_MAJOR}.{FORMAT_MINOR}", "required_features": []},
-                "kind": self.kind,
-                "name": self.name,
-                "key": self.key,
-                "identity": dict(self.identity),
-                "attempt": self.attempt,
-                "rows": self.rows,
-                "partition_rows": self.partition_rows,
-                "content": self.content,
-                "files": {name: entry.to_json() for name, entry in self.files.items()},
-                "made": dict(self.made),
-            }
-        )
+        fields = {
+            "format": {"name": FORMAT_NAME, "version": f"{FORMAT_MAJOR}.{FORMAT_MINOR}", "required_features": []},
+            "kind": self.kind,
+            "name": self.name,
+            "key": self.key,
+            "identity": dict(self.identity),
+            "attempt": self.attempt,
+            "rows": self.rows,
+            "partition_rows": self.partition_rows,
+            "content": self.content,
+            "files": {name: entry.to_json() for name, entry in self.files.items()},
+            "made": dict(self.made),
+        }
+        return canonical_json({**fields, DIGEST: digest(fields)})
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> Manifest:
@@ -130,13 +132,19 @@ class Manifest:
 
         Raises
         ------
+        IntegrityError
+            If a byte of it is not what was written.
         FormatError
             If it is no manifest of a version that can be read here.
         RefusedError
             If it names files outside its attempt, or contradicts itself.
         """
         fields = _parse(content, where)
+        if DIGEST in fields:
+            _check_digest(fields, content, where)
         _check_format(fields.get("format"), where)
+        if DIGEST not in fields:
+            raise _damaged(where)
         try:
             manifest = cls(
                 kind=_text(fields["kind"]),
@@ -161,11 +169,31 @@ class Manifest:
 def _parse(content: bytes, where: str) -> dict[str, Any]:
     try:
         fields = json.loads(content)
-    except (ValueError, RecursionError):
-        fields = None
+    except RecursionError:
+        raise RefusedError(f"'{printable(where)}' is nested too deeply for a manifest. Do not trust it.") from None
+    except ValueError:
+        raise _damaged(where) from None
     if not isinstance(fields, dict):
         raise FormatError(f"'{printable(where)}' is not a manifest of a fusion store.")
     return fields
+
+
+def _check_digest(fields: Mapping[str, Any], content: bytes, where: str) -> None:
+    others = {key: value for key, value in fields.items() if key != DIGEST}
+    try:
+        whole = fields[DIGEST] == digest(others) and canonical_json(fields) == content
+    except RecursionError:
+        raise RefusedError(f"'{printable(where)}' is nested too deeply for a manifest. Do not trust it.") from None
+    except ValueError:  # NaN and infinities, which are no JSON
+        whole = False
+    if not whole:
+        raise _damaged(where)
+
+
+def _damaged(where: str) -> IntegrityError:
+    return IntegrityError(
+        f"Manifest '{printable(where)}' is damaged, or was edited. Remove the store's folder, then extract again."
+    )
 
 
 def _check_format(stated: Any, where: str) -> None:

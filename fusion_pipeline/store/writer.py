@@ -310,6 +310,9 @@ def _finish_left(backend: LocalBackend, folder: str) -> bool:
         manifest = Manifest.from_bytes(content, folder)
     except (FormatError, RefusedError):
         return False
+    except IntegrityError:
+        backend.remove_file(f"{folder}/{MANIFEST}")
+        return True
     group = f"{store_folder(_dataset_of(folder), manifest.name, manifest.key)}/{ATTEMPTS}/{manifest.attempt}"
     place = group if backend.exists(group) else f"{folder}/data"
     files = ((backend.read(f"{place}/{name}"), entry) for name, entry in manifest.files.items())

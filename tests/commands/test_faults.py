@@ -276,3 +276,21 @@ def test_too_many_folds_for_the_smallest_class(here: Path) -> None:
     assert fusion("extract").code == 0
     assert "leave it out, or use --folds 3." in failure(17, "train", "--folds", "5")
     assert fusion("train", "--folds", "3", "--gate", "average", "--executor", "loop").code == 0
+
+
+def test_a_damaged_manifest_hides_no_other_store(here: Path) -> None:
+    write_pictures(here / "flowers", per_class=4)
+    assert fusion("extract").code == 0
+    (manifest,) = (here / "cache" / "flowers").glob("small_resnet-*/manifest.json")
+    manifest.write_bytes(manifest.read_bytes()[:-3])
+    listed = fusion("cache", "ls")
+    assert (listed.code, len(listed.output.splitlines())) == (0, 1)
+    assert f"Manifest '{manifest}' is damaged" in listed.errors
+    verified = fusion("cache", "verify", "--json")
+    assert verified.code == 12
+    assert [(store["backbone"], store["ok"], store["damage"]) for store in verified.document["stores"]] == [
+        ("index", True, []),
+        (None, False, [{"file": "manifest.json", "kind": "content"}]),
+    ]
+    assert "is damaged" in failure(12, "train")
+    assert "is damaged" in failure(12, "extract")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fusion_pipeline.errors import FormatError, RefusedError
-from fusion_pipeline.store.identity import digest
+from fusion_pipeline.errors import FormatError, IntegrityError, RefusedError
+from fusion_pipeline.store.identity import canonical_json, digest, digest_bytes
 from fusion_pipeline.store.manifest import FileEntry, Manifest
 
 WHERE = "cache/made/alpha/manifest.json"
@@ -30,12 +30,13 @@ def manifest() -> Manifest:
 
 
 def edited(manifest: Manifest, change: Callable[[dict[str, Any]], object], *, honest: bool = False) -> bytes:
-    """Return the manifest's JSON after an edit; `honest` makes its own digests agree again."""
+    """Return the manifest's JSON after an edit that knows of its digest; `honest` mends key and content too."""
     fields = json.loads(manifest.to_bytes())
+    del fields["digest"]
     change(fields)
     if honest:
         fields["key"], fields["content"] = digest(fields["identity"]), digest(fields["files"])
-    return json.dumps(fields).encode()
+    return canonical_json({**fields, "digest": digest(fields)})
 
 
 def test_round_trip(manifest: Manifest) -> None:
@@ -101,15 +102,51 @@ def test_newer_version_and_feature_say_what_is_needed(manifest: Manifest) -> Non
     ids=["empty", "null", "list", "hdf5", "unbalanced", "deep", "huge-number", "not-utf8"],
 )
 def test_bytes_that_are_no_manifest(content: bytes) -> None:
+    with pytest.raises((IntegrityError, FormatError, RefusedError), match=WHERE):
+        Manifest.from_bytes(content, WHERE)
+
+
+@pytest.mark.parametrize("content", [b"null", b"[]", b'{"name": "something else"}'])
+def test_json_of_another_kind_is_another_format(content: bytes) -> None:
     with pytest.raises(FormatError, match="is not a manifest"):
         Manifest.from_bytes(content, WHERE)
+
+
+def test_every_flipped_bit_and_every_cut_is_damage(manifest: Manifest) -> None:
+    content = manifest.to_bytes()
+    for position in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[position // 8] ^= 1 << position % 8
+        with pytest.raises(IntegrityError, match="damaged"):
+            Manifest.from_bytes(bytes(flipped), WHERE)
+    for length in range(len(content)):
+        with pytest.raises(IntegrityError, match="damaged"):
+            Manifest.from_bytes(content[:length], WHERE)
+
+
+def test_a_manifest_without_its_digest_is_damaged(manifest: Manifest) -> None:
+    fields = json.loads(manifest.to_bytes())
+    del fields["digest"]
+    with pytest.raises(IntegrityError, match="damaged"):
+        Manifest.from_bytes(canonical_json(fields), WHERE)
+
+
+def test_other_spacing_is_an_edit(manifest: Manifest) -> None:
+    with pytest.raises(IntegrityError, match="damaged"):
+        Manifest.from_bytes(json.dumps(json.loads(manifest.to_bytes())).encode(), WHERE)
+
+
+def test_a_reader_may_cut_the_digest_out_of_the_bytes(manifest: Manifest) -> None:
+    content = manifest.to_bytes()
+    stated = json.loads(content)["digest"]
+    assert digest_bytes(content.replace(f'"digest":"{stated}",'.encode(), b"")) == stated
 
 
 @pytest.mark.parametrize("depth", [700, 900, 950, 980, 990])
 def test_depth_at_the_edge_of_what_can_be_parsed(manifest: Manifest, depth: int) -> None:
     deep = ('{"a":' * depth + "1" + "}" * depth).encode()
     content = edited(manifest, lambda fields: fields["identity"].update(deep="DEEP")).replace(b'"DEEP"', deep)
-    with pytest.raises((FormatError, RefusedError)):
+    with pytest.raises((IntegrityError, RefusedError)):
         Manifest.from_bytes(content, WHERE)
 
 

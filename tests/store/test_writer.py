@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from fusion_pipeline.errors import StorageError
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.backend import PARTIAL, LocalBackend
+from fusion_pipeline.store.identity import canonical_json, digest
 from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays
 from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.verify import verify
@@ -286,7 +288,10 @@ def test_a_killed_publication_whose_files_changed_is_not_finished(
 def test_an_attempt_of_a_newer_version_stops_nobody(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     left = published_until_the_end(backend, monkeypatch, "move")
     manifest = backend.path(f"{left.folder}/manifest.json")
-    manifest.write_bytes(manifest.read_bytes().replace(b'"version":"1.0"', b'"version":"9.0"'))
+    fields = json.loads(manifest.read_bytes())
+    fields["format"]["version"] = "9.0"
+    del fields["digest"]
+    manifest.write_bytes(canonical_json({**fields, "digest": digest(fields)}))
     before = tree_bytes(backend.path(left.folder))
     recover(backend, DATASET)
     assert finish(open_attempt(backend))[1]
@@ -325,3 +330,14 @@ def test_a_record_that_lacks_an_array_is_not_done(backend: LocalBackend) -> None
     resumed = open_attempt(backend)
     assert missing_partitions(resumed) == [1]
     resumed.close()
+
+
+def test_a_damaged_manifest_of_an_attempt_costs_no_partition(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = published_until_the_end(backend, monkeypatch, "move")
+    manifest = backend.path(f"{left.folder}/manifest.json")
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    resumed = open_attempt(backend)
+    assert (resumed.folder, missing_partitions(resumed)) == (left.folder, [])
+    assert finish(resumed)[1]
