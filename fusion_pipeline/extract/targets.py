@@ -22,7 +22,7 @@ from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.identity import Recipe, digest, store_identity
 from fusion_pipeline.store.layout import CLASS_NAMES, ArraySpec, GroupEncoder, index_arrays
-from fusion_pipeline.store.verify import missing_files
+from fusion_pipeline.store.verify import verify
 from fusion_pipeline.store.writer import Attempt, read_manifest, store_folder
 
 
@@ -97,7 +97,7 @@ class Target(ABC):
         folder = self._folder_of(dataset, dataset_digest)
         found = read_manifest(cache.backend, f"{dataset}/{folder}") is not None
         self.published = Store(cache.backend, dataset, folder) if found else None
-        for damage in missing_files(self.published) if self.published is not None else ():
+        for damage in verify(self.published, read=False) if self.published is not None else ():
             raise IntegrityError(
                 f"Store '{dataset}/{folder}' of cache '{printable(cache.location)}' is damaged: '{damage.file}' is "
                 "missing or cut short. Remove the store's folder, then run the same command again."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fusion_pipeline.store.layout import chunk_files
@@ -26,31 +26,8 @@ class Damage:
     kind: str
 
 
-def missing_files(store: Store) -> Iterator[Damage]:
-    """Yield the files of a store that are not there or have another length: all that can be seen without reading.
-
-    Parameters
-    ----------
-    store : Store
-        A published store.
-
-    Yields
-    ------
-    Damage
-        In the order of the file names.
-    """
-    for name, entry in sorted(store.manifest.files.items()):
-        try:
-            length = (store.path / name).stat().st_size
-        except OSError:
-            yield Damage(name, "missing")
-            continue
-        if length != entry.length:
-            yield Damage(name, "length")
-
-
-def verify(store: Store) -> Iterator[Damage]:
-    """Read every file of a store and yield those that are missing or not what the manifest says.
+def verify(store: Store, *, read: bool = True) -> Iterator[Damage]:
+    """Yield the files of a store that are missing or not what the manifest says.
 
     A chunk that an array needs and the manifest does not name is missing too.
 
@@ -58,6 +35,8 @@ def verify(store: Store) -> Iterator[Damage]:
     ----------
     store : Store
         A published store.
+    read : bool
+        Whether to read and hash every file; without it only their presence and lengths are looked at.
 
     Yields
     ------
@@ -65,15 +44,24 @@ def verify(store: Store) -> Iterator[Damage]:
         In the order of the file names.
     """
     for name, entry in sorted(store.manifest.files.items()):
+        path = store.path / name
         try:
-            content = (store.path / name).read_bytes()
+            length, content = path.stat().st_size, path.read_bytes() if read else None
         except OSError:
             yield Damage(name, "missing")
             continue
-        if len(content) != entry.length:
+        if length != entry.length:
             yield Damage(name, "length")
-        elif FileEntry.of(content) != entry:
+        elif content is not None and FileEntry.of(content) != entry:
             yield Damage(name, "content")
-        elif name.endswith("/zarr.json"):
-            needed = chunk_files(name.removesuffix("/zarr.json"), content)
-            yield from (Damage(chunk, "missing") for chunk in sorted(needed - set(store.manifest.files)))
+        elif content is not None and name.endswith("/zarr.json"):
+            yield from _unnamed_chunks(name.removesuffix("/zarr.json"), content, store.manifest.files)
+
+
+def _unnamed_chunks(array: str, metadata: bytes, files: Mapping[str, FileEntry]) -> Iterator[Damage]:
+    try:
+        needed = chunk_files(array, metadata, at_most=len(files))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        yield Damage(f"{array}/zarr.json", "content")
+        return
+    yield from (Damage(chunk, "missing") for chunk in sorted(needed - set(files)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from fusion_pipeline.train.crossval import CrossValidation, cross_validate
 from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.gates.registry import gate_entry
 from fusion_pipeline.train.model import save_model
+from fusion_pipeline.train.model_folder import json_bytes
 from fusion_pipeline.train.scores import Comparison, Row
 from fusion_pipeline.train.table import as_records, compare_methods, score_rows
 
@@ -111,19 +111,9 @@ def train(
     home.check_writable()
     folder = home.path(name)
     found = cross_validate(aligned, gate, split, executor, seed, progress)
-    rows, comparisons = score_rows(found), compare_methods(found)
-    summary = {
-        "dataset": _dataset(stores[0], found),
-        "protocol": protocol,
-        "rows": as_records(rows),
-        "comparisons": as_records(comparisons),
-        "penalties": {name: list(method.penalties) for name, method in found.methods.items() if method.penalties},
-        "model": {"path": str(folder / MODEL_FOLDER), "fallback": found.classifier.fallback_},
-        "run": str(folder),
-    }
-    training = Training(tuple(rows), tuple(comparisons), found, folder, summary)
-    save_model(training.model, found.classifier, _description(stores, summary))
-    LocalBackend(folder).write(SCORES_FILE, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+    training = _training(stores[0], protocol, found, folder)
+    save_model(training.model, found.classifier, _description(stores, training.summary))
+    LocalBackend(folder).write(SCORES_FILE, json_bytes(training.summary))
     return training
 
 
@@ -181,6 +171,20 @@ def _only_dataset(cache: Cache) -> str:
             f"Which data set? The cache has {', '.join(printable(name) for name in names)}. Give --dataset NAME."
         )
     return names[0] if names else "(none named)"
+
+
+def _training(store: Store, protocol: Mapping[str, Any], found: CrossValidation, folder: Path) -> Training:
+    rows, comparisons = score_rows(found), compare_methods(found)
+    summary = {
+        "dataset": _dataset(store, found),
+        "protocol": dict(protocol),
+        "rows": as_records(rows),
+        "comparisons": as_records(comparisons),
+        "penalties": {name: list(method.penalties) for name, method in found.methods.items() if method.penalties},
+        "model": {"path": str(folder / MODEL_FOLDER), "fallback": found.classifier.fallback_},
+        "run": str(folder),
+    }
+    return Training(tuple(rows), tuple(comparisons), found, folder, summary)
 
 
 def _run_key(stores: Sequence[Store], protocol: Mapping[str, Any]) -> str:

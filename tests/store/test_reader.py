@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import zarr
 
 from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, StaleError, StorageError
 from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.manifest import FileEntry
 from fusion_pipeline.store.verify import Damage, verify
 from tests.builders import tree_bytes
 from tests.store.made import DATASET, FEATURES, SAMPLES, publish, publish_index
@@ -316,3 +318,22 @@ def test_a_misspelt_backbone_gets_the_nearest_one(store: Store) -> None:
 def test_an_unknown_index_says_where_keys_are_shown(store: Store) -> None:
     with pytest.raises(IncompleteError, match=r"has no finished index 'abc'.* 'fusion cache ls' shows the keys"):
         Cache(store.backend.root)[DATASET].index("abc")
+
+
+@pytest.mark.parametrize("change", [{"shape": [10**12, 3]}, {"shape": "many"}, {"chunk_grid": {}}, {"shape": [-4, 3]}])
+def test_a_forged_shape_fills_no_memory(store: Store, change: dict[str, Any]) -> None:
+    path = store.path / "features/zarr.json"
+    content = json.dumps({**json.loads(path.read_bytes()), **change}).encode()
+    path.write_bytes(content)
+    files = {**store.manifest.files, "features/zarr.json": FileEntry.of(content)}
+    (store.path.parents[1] / "manifest.json").write_bytes(replace(store.manifest, files=files).to_bytes())
+    (forged,) = (found for found in Cache(store.backend.root)[DATASET].stores() if found.is_backbone)
+    assert list(verify(forged)) == [Damage("features/zarr.json", "content")]
+
+
+def test_presence_and_length_are_seen_without_reading(store: Store) -> None:
+    flip(store.path / CHUNK)
+    assert list(verify(store, read=False)) == []
+    (store.path / CHUNK).unlink()
+    os.truncate(store.path / OTHER_CHUNK, 3)
+    assert list(verify(store, read=False)) == [Damage(CHUNK, "missing"), Damage(OTHER_CHUNK, "length")]
