@@ -6,6 +6,8 @@ identity
     what a store was made from, as canonical JSON and a key
 manifest
     the one file that publishes a store: its attempt, and every file's length and sha256
+metadata
+    an array's ``zarr.json`` into what it needs to be read, or a refusal
 backend
     durable files and create-if-absent on the storage below a cache
 writer

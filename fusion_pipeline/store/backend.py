@@ -6,12 +6,13 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fusion_pipeline.errors import StorageError, UsageError, printable
+from fusion_pipeline.errors import RefusedError, StorageError, UsageError, printable
 
 PARTIAL = ".partial-"
 """Part of the name of every file that is still being written; such litter of a killed run is never read."""
@@ -59,19 +60,48 @@ class LocalBackend:
         """Return where `path` lies on the file system."""
         return self.root / path if path else self.root
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str, at_most: int | None = None) -> bytes | None:
         """Return the content of a file, or None if there is none.
+
+        Parameters
+        ----------
+        path : str
+            The file.
+        at_most : int, optional
+            How long it should be: of a longer file one byte more is read, which is enough to see that.
 
         Raises
         ------
         StorageError
             If it is there and cannot be read.
+        RefusedError
+            If it is a symbolic link, a pipe or a device: no cache holds one, and reading it might never end.
         """
         with self._storage_errors(path):
             try:
-                return self.path(path).read_bytes()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                descriptor = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except (FileNotFoundError, NotADirectoryError):
                 return None
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+                    raise self._no_file(path) from None
+                raise
+            try:
+                mode = os.fstat(descriptor).st_mode
+                if stat.S_ISDIR(mode):
+                    return None
+                if not stat.S_ISREG(mode):
+                    raise self._no_file(path)
+                with open(descriptor, "rb", closefd=False) as file:
+                    return file.read() if at_most is None else file.read(at_most + 1)
+            finally:
+                os.close(descriptor)
+
+    def _no_file(self, path: str) -> RefusedError:
+        return RefusedError(
+            f"'{printable(str(self.path(path)))}' is a link, a pipe or a device, which no cache holds. "
+            "Do not trust the cache."
+        )
 
     def exists(self, path: str) -> bool:
         """Return whether a file or folder is there."""

@@ -58,7 +58,7 @@ class CheckedFiles(ZarrStore):
                     f"{self._next_step}"
                 )
             return None
-        content = await asyncio.to_thread(self._checked, key, entry)
+        content = await asyncio.to_thread(self.content, key)
         return (prototype or default_buffer_prototype()).buffer.from_bytes(_cut(content, byte_range))
 
     async def get_partial_values(
@@ -97,9 +97,16 @@ class CheckedFiles(ZarrStore):
         for name in sorted({key.split("/")[0] for key in inside}):
             yield name
 
-    def _checked(self, key: str, entry: FileEntry) -> bytes:
-        path = f"{self._prefix}/{key}"
-        content = self._backend.read(path)
+    def content(self, key: str) -> bytes:
+        """Return the content of a file that the manifest names.
+
+        Raises
+        ------
+        IntegrityError
+            If it is not what was published.
+        """
+        path, entry = f"{self._prefix}/{key}", self._manifest.files[key]
+        content = self._backend.read(path, at_most=entry.length)
         if content is not None and FileEntry.of(content) == entry:
             return content
         state = "is missing" if content is None else "is damaged"

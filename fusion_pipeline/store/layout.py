@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +22,9 @@ PATH_OFFSETS = "sample_path_offsets"
 SHA256 = "sha256"
 LABELS = "label"
 THUMBNAILS = "thumbnails_{size}"
+
+NOT_PER_SAMPLE = frozenset({HEAD_WEIGHT, HEAD_BIAS, PATH_BYTES, PATH_OFFSETS})
+"""The arrays whose first dimension is not the samples."""
 
 CLASS_NAMES = "class_names"
 """Attribute of the group of an index store: the class names in the order of their labels."""
@@ -131,37 +132,6 @@ def index_arrays(samples: int, path_bytes: int, thumbnail_sizes: Iterable[int]) 
         ArraySpec(SHA256, (32,), "uint8", ("sample", "sha256_byte"), rows=samples),
         ArraySpec(LABELS, (), "int32", ("sample",), rows=samples),
     )
-
-
-def chunk_files(array: str, metadata: bytes, at_most: int) -> set[str]:
-    """Return the relative paths of all chunk files that an array needs, from its ``zarr.json``.
-
-    Parameters
-    ----------
-    array : str
-        Its name.
-    metadata : bytes
-        Its ``zarr.json``.
-    at_most : int
-        How many there can be: a forged shape must not fill the memory with names.
-
-    Raises
-    ------
-    ValueError, KeyError, TypeError, ZeroDivisionError
-        If `metadata` does not say, or says more than `at_most`.
-
-    Examples
-    --------
-    >>> encoder = GroupEncoder(backbone_arrays(8, 0, "float16", head=False), rows=5, partition_rows=4)
-    >>> sorted(chunk_files("status", encoder.metadata()["status/zarr.json"], at_most=9))
-    ['status/c/0', 'status/c/1']
-    """
-    fields = json.loads(metadata)
-    chunks = fields["chunk_grid"]["configuration"]["chunk_shape"]
-    counts = [-(-length // size) for length, size in zip(fields["shape"], chunks, strict=True)]
-    if not 0 <= math.prod(counts) <= at_most:
-        raise ValueError(f"array '{array}' needs {math.prod(counts):,} chunks")
-    return {"/".join([array, "c", *map(str, position)]) for position in np.ndindex(*counts)}
 
 
 class GroupEncoder:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import zarr
 
-from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, printable
+from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, RefusedError, printable
 from fusion_pipeline.store import layout
 from fusion_pipeline.store.backend import LocalBackend
 from fusion_pipeline.store.checked import CheckedFiles
 from fusion_pipeline.store.identity import digest_bytes
 from fusion_pipeline.store.manifest import Manifest
+from fusion_pipeline.store.metadata import ArrayMetadata
 from fusion_pipeline.store.writer import ATTEMPTS, MANIFEST
 
 
@@ -129,7 +130,8 @@ class Store:
     @cached_property
     def group(self) -> zarr.Group:
         """The Zarr group, read through the integrity check."""
-        return zarr.open_group(CheckedFiles(self.backend, self._attempt, self.manifest), mode="r")
+        # Metadata that is consolidated in the group's own file would bypass the check of each array's.
+        return zarr.open_group(self._files, mode="r", use_consolidated=False)
 
     def array(self, name: str) -> zarr.Array[Any]:
         """Return one array.
@@ -139,10 +141,13 @@ class Store:
         IncompleteError
             If this store has no such array.
         IntegrityError
-            On reading, if stored bytes are not what was published.
+            Now or on reading, if stored bytes are not what was published.
+        RefusedError
+            If it states a shape, a dtype or a codec that it cannot have.
         """
         if f"{name}/zarr.json" not in self.manifest.files:
             raise IncompleteError(f"Store '{self.folder}' has no array '{printable(name)}'.")
+        self._check(name)
         array = self.group[name]
         if not isinstance(array, zarr.Array):
             raise FormatError(f"'{printable(name)}' of store '{self.folder}' is not an array.")
@@ -215,6 +220,25 @@ class Store:
     def thumbnails(self, size: int) -> zarr.Array[Any]:
         """Return the thumbnails, (n_samples, size, size, 3) uint8."""
         return self.index.array(layout.THUMBNAILS.format(size=size))
+
+    def file(self, name: str) -> str:
+        """Return the path of one of its files, relative to the cache."""
+        return f"{self._attempt}/{name}"
+
+    def _check(self, name: str) -> None:
+        """Refuse an array before Zarr allocates anything for it."""
+        key, where = f"{name}/zarr.json", f"{self.folder}/{name}"
+        metadata = ArrayMetadata.parse(name, self._files.content(key), str(self.path / key))
+        metadata.check(self.manifest.files, where)
+        if name not in layout.NOT_PER_SAMPLE and metadata.shape[:1] != (self.rows,):
+            raise RefusedError(
+                f"Array '{printable(where)}' has the shape {metadata.shape}, but its store has {self.rows:,} rows. "
+                "Do not trust the store."
+            )
+
+    @cached_property
+    def _files(self) -> CheckedFiles:
+        return CheckedFiles(self.backend, self._attempt, self.manifest)
 
     @property
     def _attempt(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from fusion_pipeline.store.layout import chunk_files
+from fusion_pipeline.errors import FusionError
 from fusion_pipeline.store.manifest import FileEntry
+from fusion_pipeline.store.metadata import ArrayMetadata
 from fusion_pipeline.store.reader import Store
 
 
@@ -46,8 +47,9 @@ def verify(store: Store, *, read: bool = True) -> Iterator[Damage]:
     for name, entry in sorted(store.manifest.files.items()):
         path = store.path / name
         try:
-            length, content = path.stat().st_size, path.read_bytes() if read else None
-        except OSError:
+            length = path.stat().st_size
+            content = store.backend.read(store.file(name), at_most=entry.length) if read else None
+        except (OSError, FusionError):
             yield Damage(name, "missing")
             continue
         if length != entry.length:
@@ -59,9 +61,13 @@ def verify(store: Store, *, read: bool = True) -> Iterator[Damage]:
 
 
 def _unnamed_chunks(array: str, metadata: bytes, files: Mapping[str, FileEntry]) -> Iterator[Damage]:
+    name = f"{array}/zarr.json"
     try:
-        needed = chunk_files(array, metadata, at_most=len(files))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        yield Damage(f"{array}/zarr.json", "content")
+        stated = ArrayMetadata.parse(array, metadata, name)
+    except FusionError:
+        yield Damage(name, "content")
         return
-    yield from (Damage(chunk, "missing") for chunk in sorted(needed - set(files)))
+    if stated.n_chunks > len(files):
+        yield Damage(name, "content")
+        return
+    yield from (Damage(chunk, "missing") for chunk in sorted(stated.chunk_files() - set(files)))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zarr
 
-from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, StaleError, StorageError
+from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, RefusedError, StaleError, StorageError
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.manifest import FileEntry
 from fusion_pipeline.store.verify import Damage, verify
@@ -268,10 +268,14 @@ def test_what_a_cache_may_be(tmp_path: Path) -> None:
 
 
 def test_a_failing_disk_is_not_a_missing_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_path: Path) -> bytes:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    true_open = os.open
 
-    monkeypatch.setattr(Path, "read_bytes", broken)
+    def broken(path: Any, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith(CHUNK):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return true_open(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", broken)
     with pytest.raises(StorageError, match="Input/output error"):
         _ = store.features[:]
 
@@ -329,6 +333,8 @@ def test_a_forged_shape_fills_no_memory(store: Store, change: dict[str, Any]) ->
     (store.path.parents[1] / "manifest.json").write_bytes(replace(store.manifest, files=files).to_bytes())
     (forged,) = (found for found in Cache(store.backend.root)[DATASET].stores() if found.is_backbone)
     assert list(verify(forged)) == [Damage("features/zarr.json", "content")]
+    with pytest.raises((RefusedError, FormatError), match="features"):
+        _ = forged.features
 
 
 def test_presence_and_length_are_seen_without_reading(store: Store) -> None:
@@ -337,3 +343,38 @@ def test_presence_and_length_are_seen_without_reading(store: Store) -> None:
     (store.path / CHUNK).unlink()
     os.truncate(store.path / OTHER_CHUNK, 3)
     assert list(verify(store, read=False)) == [Damage(CHUNK, "missing"), Damage(OTHER_CHUNK, "length")]
+
+
+def test_rows_that_the_manifest_does_not_have_are_refused(store: Store) -> None:
+    manifest = replace(store.manifest, rows=4)
+    (store.path.parents[1] / "manifest.json").write_bytes(manifest.to_bytes())
+    (forged,) = (found for found in Cache(store.backend.root)[DATASET].stores() if found.is_backbone)
+    with pytest.raises(RefusedError, match="but its store has 4 rows"):
+        _ = forged.features
+    assert forged.array("head_weight").shape == (2, 3)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_chunk_that_is_no_file_is_refused_and_never_waited_for(store: Store, kind: str, tmp_path: Path) -> None:
+    chunk = store.path / CHUNK
+    if kind == "link":
+        chunk.rename(tmp_path / "elsewhere")
+        chunk.symlink_to(tmp_path / "elsewhere")
+    else:
+        chunk.unlink()
+        os.mkfifo(chunk)
+    with pytest.raises(RefusedError, match=f"{CHUNK}' is a link, a pipe or a device"):
+        _ = store.features[:]
+    assert [damage.file for damage in verify(store)] == [CHUNK]
+
+
+def test_metadata_that_the_group_holds_for_its_arrays_is_not_used(store: Store) -> None:
+    path = store.path / "zarr.json"
+    features = json.loads((store.path / "features/zarr.json").read_bytes())
+    forged = {"kind": "inline", "must_understand": False, "metadata": {"features": {**features, "shape": [10**12, 3]}}}
+    content = json.dumps({**json.loads(path.read_bytes()), "consolidated_metadata": forged}).encode()
+    path.write_bytes(content)
+    files = {**store.manifest.files, "zarr.json": FileEntry.of(content)}
+    (store.path.parents[1] / "manifest.json").write_bytes(replace(store.manifest, files=files).to_bytes())
+    (again,) = (found for found in Cache(store.backend.root)[DATASET].stores() if found.is_backbone)
+    assert again.features.shape == FEATURES.shape
