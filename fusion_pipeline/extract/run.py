@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -304,7 +305,7 @@ class _Run:
     def _write(self, number: int, rows: slice, targets: Sequence[Target], result: PartitionRows) -> None:
         started = time.perf_counter()
         for target, arrays in zip(targets, result.arrays, strict=True):
-            target.write(number, arrays, result, self._made())
+            target.write(number, arrays, result, self._made)
         self.meter.book("write", started, rows.stop - rows.start)
 
     def _check_unchanged(self, rows: slice, result: PartitionRows) -> None:
@@ -328,12 +329,13 @@ class _Run:
 
     def _publish(self, target: Target, digest: str) -> StoreResult:
         if target.published is None:
-            target.publish(digest, self._sha256, self._made())
+            target.publish(digest, self._sha256, self._made)
         else:
             target.discard()
-        store = target.open(self._cache, self._folder.name, digest)
+        store = target.published or target.open(self._cache, self._folder.name, digest)
         return StoreResult(store, computed=target.computed, reused=len(self._folder) - target.computed)
 
+    @cached_property
     def _made(self) -> dict[str, Any]:
         versions = {name: version(name) for name in _VERSIONS}
         versions |= {"fusion-pipeline": __version__, "python": platform.python_version()}

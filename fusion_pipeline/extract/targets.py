@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fusion_pipeline.errors import IntegrityError, printable
+from fusion_pipeline.errors import IncompleteError, IntegrityError, printable
 from fusion_pipeline.extract import producers
 from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engine import EagerEngine
@@ -23,7 +23,7 @@ from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.identity import Recipe, digest, store_identity
 from fusion_pipeline.store.layout import CLASS_NAMES, ArraySpec, GroupEncoder, index_arrays
 from fusion_pipeline.store.verify import verify
-from fusion_pipeline.store.writer import Attempt, read_manifest, store_folder
+from fusion_pipeline.store.writer import Attempt, store_folder
 
 
 class Target(ABC):
@@ -94,15 +94,17 @@ class Target(ABC):
         IntegrityError
             If it is, and files of it are missing or cut short.
         """
-        folder = self._folder_of(dataset, dataset_digest)
-        found = read_manifest(cache.backend, f"{dataset}/{folder}") is not None
-        self.published = Store(cache.backend, dataset, folder) if found else None
-        for damage in verify(self.published, read=False) if self.published is not None else ():
+        try:
+            self.published = self.open(cache, dataset, dataset_digest)
+        except IncompleteError:
+            self.published = None
+            return False
+        for damage in verify(self.published, read=False):
             raise IntegrityError(
-                f"Store '{dataset}/{folder}' of cache '{printable(cache.location)}' is damaged: '{damage.file}' is "
-                "missing or cut short. Remove the store's folder, then run the same command again."
+                f"Store '{dataset}/{self.published.folder}' of cache '{printable(cache.location)}' is damaged: "
+                f"'{damage.file}' is missing or cut short. Remove the store's folder, then run the same command again."
             )
-        return found
+        return True
 
     def prepare(self, folder: ImageFolder, partition_rows: int) -> None:
         """Build what makes the rows: whatever does not fit shows itself before the cache is touched."""
@@ -157,18 +159,15 @@ class Target(ABC):
             self.computed = 0
 
     def open(self, cache: Cache, dataset: str, dataset_digest: str) -> Store:
-        """Return the published store."""
-        return Store(cache.backend, dataset, self._folder_of(dataset, dataset_digest))
+        """Return the published store; IncompleteError if there is none."""
+        key = digest(store_identity(self.recipe, dataset_digest))
+        return Store(cache.backend, dataset, store_folder(dataset, self.name, key).removeprefix(f"{dataset}/"))
 
     def close(self) -> None:
         """Leave an unfinished attempt to a later run."""
         if self._attempt is not None:
             self._attempt.close()
             self._attempt = None
-
-    def _folder_of(self, dataset: str, dataset_digest: str) -> str:
-        key = digest(store_identity(self.recipe, dataset_digest))
-        return store_folder(dataset, self.name, key).removeprefix(f"{dataset}/")
 
     @property
     def _made_attempt(self) -> Attempt:
