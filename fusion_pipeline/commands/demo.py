@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fusion_pipeline.commands import inputs
-from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.console import RESUMES, Console
 from fusion_pipeline.commands.lines import extraction_lines, prediction_lines, training_lines
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings, load_settings
@@ -25,7 +25,7 @@ _INDENT = "   "
 
 @click.command()
 @click.option("--folder", default="fusion-demo", show_default=True, metavar="DIR", help="Where to make everything.")
-@uses("gate", "device", "executor", "workers")
+@uses("gate", "device", "executor", "workers", interrupted=RESUMES)
 def demo(folder: str, settings: Settings, console: Console) -> None:
     """Go the whole way on scikit-learn's handwritten digits: extract, train, predict. Nothing is downloaded.
 

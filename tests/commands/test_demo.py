@@ -10,6 +10,7 @@ import pytest
 import sklearn.datasets
 
 from fusion_pipeline import demo
+from fusion_pipeline.commands.console import RESUMES
 from tests.builders import write_weights
 from tests.commands.made import failure, fusion
 
@@ -76,3 +77,13 @@ def test_the_daily_commands_work_in_its_folder(here: Path, monkeypatch: pytest.M
 
 def test_somebody_elses_folder_is_refused(here: Path) -> None:
     assert "is not empty" in failure(2, "demo", "--folder", ".")
+
+
+def test_an_interrupted_demo_says_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fusion_pipeline.commands.inputs.run_extraction", stop)
+    outcome = fusion("demo")
+    assert (outcome.code, outcome.errors.splitlines()[-1]) == (130, f"Error: Interrupted. {RESUMES}")
