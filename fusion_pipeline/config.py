@@ -56,7 +56,11 @@ class Settings:
     dataset : str or None
         Name of the data set in the cache; by default the folder's own.
     cache : str
-        Folder of the stores.
+        Folder or URL of the stores.
+    local_copy : str or None
+        Folder for copies of what is read from a remote cache.
+    single_writer : bool
+        Whether nobody else writes to the cache meanwhile.
     backbones : tuple of str
         What ``--backbone all`` and training use.
     weights : str or None
@@ -96,6 +100,8 @@ class Settings:
     data: str | None = _key(None, str, path=True)
     dataset: str | None = _key(None, str)
     cache: str = _key("cache", str, path=True)
+    local_copy: str | None = _key(None, str, path=True)
+    single_writer: bool = _key(False, _flag)
     backbones: tuple[str, ...] = _key((), _words)
     weights: str | None = _key(None, str, path=True)
     device: str = _key("auto", str)

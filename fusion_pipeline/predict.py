@@ -14,7 +14,7 @@ from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, U
 from fusion_pipeline.extract.backbones import Backbone, Preprocessing
 from fusion_pipeline.extract.engine import EagerEngine, find_device
 from fusion_pipeline.extract.network import build_network
-from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, compute_partition
+from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, Task, compute_partition
 from fusion_pipeline.extract.producers import BackboneProducer, Producer, ThumbnailProducer
 from fusion_pipeline.extract.run import Options, Progress, silent
 from fusion_pipeline.extract.weights import file_sha256, locate_weights
@@ -161,16 +161,18 @@ class Predictor:
 
     def _features(self, names: Sequence[str], progress: Progress) -> Iterator[tuple[Sequence[str], PartitionRows]]:
         """Yield the photographs in parts of bounded memory, with what every producer makes of them."""
-        producers = list(self._producers.values())
-        dtypes = [{layout.FEATURES: dtype, layout.PROBABILITIES: dtype} for dtype in self._dtypes.values()]
+        tasks = [
+            Task(producer, {layout.FEATURES: dtype, layout.PROBABILITIES: dtype})
+            for producer, dtype in zip(self._producers.values(), self._dtypes.values(), strict=True)
+        ]
         if self._thumbnail_size:
-            producers.append(ThumbnailProducer())
-            dtypes.append({layout.THUMBNAILS.format(size=size): "uint8" for size in THUMBNAIL_SIZES})
+            thumbnails = {layout.THUMBNAILS.format(size=size): "uint8" for size in THUMBNAIL_SIZES}
+            tasks.append(Task(ThumbnailProducer(), thumbnails))
         with progress("predicting", len(names)) as done, self._loader(done) as loader:
             for start in range(0, len(names), _ROWS):
                 part = names[start : start + _ROWS]
                 stop = self._options.on_bad == "stop"
-                yield part, compute_partition(loader, _absolute(part), 0, producers, dtypes, stop_on_bad=stop)
+                yield part, compute_partition(loader, _absolute(part), 0, tasks, stop_on_bad=stop)
 
     def _loader(self, done: Callable[[int], object]) -> ImageLoader:
         return ImageLoader(

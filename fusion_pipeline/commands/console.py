@@ -51,6 +51,10 @@ class Console:
         """Write a line for people to stderr."""
         click.echo(f"Note: {text}", err=True)
 
+    def note(self, text: str) -> None:
+        """Write a line about what happens just now to stderr, for people who watch."""
+        click.echo(text, err=True)
+
     def document(self, content: Any) -> None:
         """Write the JSON document, if one is wanted."""
         if self._json_wanted:

@@ -66,7 +66,7 @@ def _demo_settings(settings: Settings, configuration: Path) -> Settings:
 
 def _extract(settings: Settings, console: Console) -> None:
     console.say("\n2. Extract: each frozen backbone runs once over all images    [fusion extract --backbone all]")
-    result = inputs.run_extraction(settings, inputs.image_folder(settings), (), console.progress)
+    result = inputs.run_extraction(settings, inputs.image_folder(settings), (), console.progress, console.note)
     console.tell(extraction_lines(result), _INDENT)
 
 

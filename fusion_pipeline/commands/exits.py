@@ -16,6 +16,9 @@ DAMAGED = IntegrityError.exit_code
 INTERRUPTED = 130
 """SIGINT: as a shell has it, 128 and the signal's number."""
 
+SHOWN = 20
+"""How many of a long list are shown to people; a machine gets them all."""
+
 BROKEN_PIPE = 141
 """SIGPIPE: the reader of the output went away."""
 

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     help="Backbone to run; repeats. 'all' is every configured one, 'paper' the paper's five. "
     "[default: backbones of fusion.toml]",
 )
+@click.option("--anew", is_flag=True, help="Begin beside what a stopped run left that was made otherwise.")
 @uses(
     "data",
     "dataset",
     "cache",
+    "single_writer",
     "weights",
     "device",
     "dtype",
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     "follow_symlinks",
     interrupted=RESUMES,
 )
-def extract(names: tuple[str, ...], settings: Settings, console: Console) -> None:
+def extract(names: tuple[str, ...], anew: bool, settings: Settings, console: Console) -> None:
     """Run frozen backbones once over a folder of images.
 
     Writes each backbone's features and ImageNet probabilities, and the images' thumbnails, into the cache. What the
@@ -57,7 +59,7 @@ def extract(names: tuple[str, ...], settings: Settings, console: Console) -> Non
     folder = inputs.image_folder(settings)
     if folder.ignored:
         console.say(f"Passed over {len(folder.ignored):,} files that are not images.")
-    result = inputs.run_extraction(settings, folder, names, console.progress)
+    result = inputs.run_extraction(settings, folder, names, console.progress, console.note, anew=anew)
     console.tell(extraction_lines(result))
     console.document(_to_json(result))
     if result.bad:
@@ -82,9 +84,10 @@ def _store_to_json(item: StoreResult) -> dict[str, Any]:
         "key": item.store.manifest.key,
         "manifest": item.store.manifest_digest,
         "content": item.store.manifest.content,
-        "path": str(item.store.path),
+        "path": item.store.location,
         "rows": item.store.rows,
         "computed": item.computed,
         "reused": item.reused,
+        "overtaken": item.overtaken,
         "bad": [{"sample": printable(sample), "reason": reason.text} for sample, reason in item.bad.items()],
     }

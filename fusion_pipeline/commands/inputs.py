@@ -15,8 +15,10 @@ from fusion_pipeline.errors import IncompleteError, UsageError, printable
 if TYPE_CHECKING:
     from fusion_pipeline.extract.backbones import Backbone
     from fusion_pipeline.extract.run import Extraction, Options, Progress
+    from fusion_pipeline.extract.source import SourceDifference
     from fusion_pipeline.images.index import ImageFolder
     from fusion_pipeline.predict import Predictor
+    from fusion_pipeline.store import Cache
     from fusion_pipeline.train.run import Training
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -25,6 +27,7 @@ _SUFFIXES = (".safetensors", ".pth", ".pt")
 def image_folder(settings: Settings) -> ImageFolder:
     """Return the images that the settings name."""
     from fusion_pipeline.images.index import list_image_folder, refuse_cache_inside
+    from fusion_pipeline.store.places import is_remote
 
     if settings.data is None:
         raise UsageError(
@@ -32,7 +35,8 @@ def image_folder(settings: Settings) -> ImageFolder:
             "a folder with one folder of images per class."
         )
     root = os.path.expanduser(settings.data)
-    refuse_cache_inside(root, settings.cache)
+    if not is_remote(settings.cache):
+        refuse_cache_inside(root, settings.cache)
     return list_image_folder(root, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
 
 
@@ -99,28 +103,56 @@ def load_predictor(settings: Settings, model: str | Path) -> Predictor:
     return Predictor(model, lambda name: configured_backbone(settings, name), extraction_options(settings))
 
 
-def run_extraction(settings: Settings, folder: ImageFolder, names: Sequence[str], progress: Progress) -> Extraction:
-    """Extract what the settings ask for."""
-    from fusion_pipeline.extract.run import extract
+def opened_cache(settings: Settings) -> Cache:
+    """Return the cache that the settings name."""
     from fusion_pipeline.store import Cache
 
+    return Cache(settings.cache, copy=settings.local_copy, single_writer=settings.single_writer)
+
+
+def source_differences(settings: Settings, home: Cache) -> tuple[SourceDifference, ...]:
+    """Compare the images that the settings name with their index in the cache."""
+    from fusion_pipeline.extract.source import compare_with_source
+
+    folder = image_folder(settings)
+    return compare_with_source(home[folder.name].index(), folder)
+
+
+def run_extraction(
+    settings: Settings,
+    folder: ImageFolder,
+    names: Sequence[str],
+    progress: Progress,
+    tell: Callable[[str], object],
+    *,
+    anew: bool = False,
+) -> Extraction:
+    """Extract what the settings ask for."""
+    from fusion_pipeline.extract.run import extract
+
     backbones = chosen_backbones(settings, names)
-    return extract(folder, backbones, Cache(settings.cache), extraction_options(settings), progress)
+    options = replace(extraction_options(settings), anew=anew)
+    return extract(folder, backbones, opened_cache(settings), options, progress, tell)
 
 
 def run_training(
-    settings: Settings, names: Sequence[str], index: str | None, progress: Callable[[int, int], None]
+    settings: Settings,
+    names: Sequence[str],
+    index: str | None,
+    progress: Callable[[int, int], None],
+    expected: Sequence[str] = (),
 ) -> Training:
     """Train what the settings ask for."""
     from fusion_pipeline.executors import make_executor
     from fusion_pipeline.extract.backbones import expand_names
-    from fusion_pipeline.store import Cache
     from fusion_pipeline.train.folds import Split
-    from fusion_pipeline.train.run import choose_stores, train
+    from fusion_pipeline.train.run import choose_stores, expect_manifests, train
 
     backbones = expand_names(names or settings.backbones, settings.backbones)
+    stores = choose_stores(opened_cache(settings), chosen_dataset(settings), backbones, index)
+    expect_manifests(stores, expected)
     return train(
-        choose_stores(Cache(settings.cache), chosen_dataset(settings), backbones, index),
+        stores,
         gate=settings.gate,
         split=Split(settings.folds, settings.seed),
         executor=make_executor(settings.executor, settings.workers or None),

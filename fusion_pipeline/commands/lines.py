@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.extract.run import Extraction
+    from fusion_pipeline.extract.run import Extraction, StoreResult
     from fusion_pipeline.images.decode import Reason
     from fusion_pipeline.predict import Prediction
     from fusion_pipeline.train.run import Training
@@ -20,13 +20,21 @@ _BAD_SHOWN = 20
 def extraction_lines(result: Extraction) -> Iterator[str]:
     """Yield a line per store, the speed with what held it back, and what was skipped."""
     for item in (result.index, *result.backbones):
-        state = f"{item.computed:,} rows computed" if item.computed else "up to date"
-        name, path = printable(item.store.name), printable(str(item.store.path))
+        state = _state(item)
+        name, path = printable(item.store.name), printable(item.store.location)
         yield f"{name:<20} {item.store.rows:>9,} rows  {state:<24} {path}"
     yield f"{result.opens:,} files opened, {result.images_per_second:,.1f} images/s; {result.verdict.text}"
     yield from islice(_skipped(result.bad), _BAD_SHOWN)
     if len(result.bad) > _BAD_SHOWN:
         yield f"and {len(result.bad) - _BAD_SHOWN:,} more skipped"
+
+
+def _state(item: StoreResult) -> str:
+    if item.overtaken:
+        return f"{item.computed:,} computed, published by another run"
+    if item.computed and item.reused:
+        return f"{item.computed:,} computed, {item.reused:,} reused"
+    return f"{item.computed:,} rows computed" if item.computed else "up to date"
 
 
 def training_lines(result: Training) -> Iterator[str]:

@@ -47,7 +47,19 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--dataset", metavar="NAME", help="Name of the data set in the cache. [default: the folder's name]"
     ),
     "cache": click.option(
-        "--cache", type=_FOLDER, metavar="DIR", help="Folder of the stores that a team shares. [default: cache]"
+        "--cache",
+        type=_FOLDER,
+        metavar="DIR|URL",
+        help="Folder or s3://BUCKET/PREFIX of the stores that a team shares. [default: cache]",
+    ),
+    "local_copy": click.option(
+        "--local-copy", type=_FOLDER, metavar="DIR", help="Keep checked copies of what is read from a remote cache."
+    ),
+    "single_writer": click.option(
+        "--single-writer",
+        is_flag=True,
+        default=None,
+        help="Nobody else writes to the cache meanwhile: take an object store that ignores conditions.",
     ),
     "weights": click.option(
         "--weights",

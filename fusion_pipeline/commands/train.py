@@ -23,8 +23,17 @@ from fusion_pipeline.config import Settings
 @click.option(
     "--index", metavar="KEY", help="Version of the images, as 'fusion cache ls' shows it. [default: last extracted]"
 )
-@uses("gate", "data", "dataset", "cache", "folds", "seed", "executor", "workers", "runs")
-def train(names: tuple[str, ...], index: str | None, settings: Settings, console: Console) -> None:
+@click.option(
+    "--expect-manifest",
+    "expected",
+    multiple=True,
+    metavar="SHA256",
+    help="Refuse a store whose manifest has another digest; repeats, and the index counts. 'fusion cache info' tells them.",
+)
+@uses("gate", "data", "dataset", "cache", "local_copy", "folds", "seed", "executor", "workers", "runs")
+def train(
+    names: tuple[str, ...], index: str | None, expected: tuple[str, ...], settings: Settings, console: Console
+) -> None:
     """Train experts and a gate from the cache, and score them by cross-validation.
 
     One expert (softmax regression) per backbone, its penalty chosen inside the training rows; the gate learns from
@@ -44,7 +53,7 @@ def train(names: tuple[str, ...], index: str | None, settings: Settings, console
       fusion train --data flowers17 --gate embedding
     """
     with console.tasks() as progress:
-        result = inputs.run_training(settings, names, index, progress)
+        result = inputs.run_training(settings, names, index, progress, expected)
     if len(result.found.classifier.backbones_) == 1:
         console.warn("one backbone leaves nothing to fuse. Name another with --backbone to see what fusing gains.")
     console.tell(training_lines(result))

@@ -64,6 +64,32 @@ class EagerEngine:
         return features.cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy()
 
 
+def probe_deviation(network: Network, preprocessing: Preprocessing, engine: Engine, dtype: str) -> float:
+    """Return how far features, as an engine makes them and a store keeps them, are from plain float32 ones.
+
+    Parameters
+    ----------
+    network : Network
+        What the engine runs.
+    preprocessing : Preprocessing
+        Its input.
+    engine : Engine
+        What made the features.
+    dtype : {"float16", "float32"}
+        How they are stored.
+
+    Returns
+    -------
+    float
+        The greatest difference on two random images, over the greatest feature of the float32 network on the CPU.
+    """
+    size = preprocessing.input_size
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, size, size), dtype=np.uint8)
+    stored = engine.forward(images)[0].astype(dtype).astype(np.float32)
+    plain = EagerEngine(network.on_cpu(), preprocessing, "cpu").forward(images)[0]
+    return float(np.abs(stored - plain).max() / max(float(np.abs(plain).max()), 1e-30))
+
+
 def find_device(name: str) -> str:
     """Return the device that `name` stands for.
 

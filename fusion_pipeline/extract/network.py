@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -102,6 +103,14 @@ class Network:
             # A head that is applied at many positions is not linear in the mean over them, whatever a probe may show.
             self._positions = tapped.numel() // features.numel()
             return features, output.float().softmax(dim=1)
+
+    def on_cpu(self) -> Network:
+        """Return the network on the CPU: itself, or a copy where it is on another device."""
+        if next(self.module.parameters()).device.type == "cpu":
+            return self
+        copied = copy.deepcopy(self)
+        copied.module.to("cpu")
+        return copied
 
     def _keep(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._tapped = inputs[0]

@@ -79,7 +79,7 @@ class BackboneProducer:
         self.name = name
         self.preparation: Hashable = preprocessing.geometry
         self._transform = _transform(preprocessing)
-        self._engine = engine
+        self.engine = engine
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Return the resized and cropped image, (3, y, x) uint8."""
@@ -87,7 +87,7 @@ class BackboneProducer:
 
     def compute(self, batch: Prepared) -> Mapping[str, np.ndarray]:
         """Return features and probabilities by array name, float32."""
-        features, probabilities = self._engine.forward(batch[0])
+        features, probabilities = self.engine.forward(batch[0])
         rows = {layout.FEATURES: features}
         return rows if probabilities is None else {**rows, layout.PROBABILITIES: probabilities}
 

@@ -6,14 +6,14 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 from fusion_pipeline import __version__
-from fusion_pipeline.errors import StaleError, UnusableDataError, UsageError, printable
+from fusion_pipeline.errors import FusionError, StaleError, UnusableDataError, UsageError, printable
 from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engine import describe_device, find_device
 from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, compute_partition
@@ -22,8 +22,9 @@ from fusion_pipeline.extract.verdict import Verdict, judge
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import ImageFolder, dataset_digest, refuse_cache_inside
 from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.attempt import tidy_published
 from fusion_pipeline.store.layout import PARTITION_ROWS
-from fusion_pipeline.store.writer import recover
+from fusion_pipeline.store.places import is_remote
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """Given a description and a number of images, a context that yields a function to call with images done."""
@@ -52,6 +53,10 @@ class Options:
         Whether a file that cannot be decoded stops the run, or keeps its row as NaN.
     budget : DecodeBudget
         What an image may cost.
+    anew : bool
+        Whether to begin beside what a stopped run left that was made otherwise.
+    mend : bool
+        Whether damaged stores are made anew of what is left of them.
     """
 
     dtype: str = "float16"
@@ -61,6 +66,8 @@ class Options:
     partition_rows: int = PARTITION_ROWS
     on_bad: str = "stop"
     budget: DecodeBudget = field(default_factory=DecodeBudget)
+    anew: bool = False
+    mend: bool = False
 
     def __post_init__(self) -> None:
         for name, values in (("dtype", ("float16", "float32")), ("on_bad", ("stop", "skip"))):
@@ -87,12 +94,15 @@ class StoreResult:
     computed : int
         Rows that this run computed.
     reused : int
-        Rows that were there before.
+        Rows that were there before, in this store or in another one, or that somebody else computed meanwhile.
+    overtaken : bool
+        Whether another run published the store first.
     """
 
     store: Store
     computed: int
     reused: int
+    overtaken: bool = False
 
     @property
     def bad(self) -> dict[str, Reason]:
@@ -140,6 +150,7 @@ def extract(
     cache: Cache,
     options: Options | None = None,
     progress: Progress | None = None,
+    tell: Callable[[str], object] = lambda _line: None,
 ) -> Extraction:
     """Run backbones over a folder of images and publish what they give, or find it published.
 
@@ -158,6 +169,8 @@ def extract(
         How to run.
     progress : callable, optional
         Shows how far the run is.
+    tell : callable, optional
+        Takes a line for people about what happens.
 
     Returns
     -------
@@ -173,14 +186,18 @@ def extract(
         If the cache cannot be written; finished partitions stay and the same call resumes.
     """
     started = time.perf_counter()
-    refuse_cache_inside(folder.root, cache.location)
-    recover(cache.backend, folder.name)
-    run = _Run(folder, backbones, cache, options or Options(), progress or silent)
+    options = options or Options()
+    if not is_remote(cache.location):
+        refuse_cache_inside(folder.root, cache.location)
+    cache.backend.check_writable()
+    tidy_published(cache.backend, folder.name)
+    run = _Run(folder, backbones, cache, options, progress or silent, tell)
     try:
         index, *stores = run.publish_all()
     finally:
         run.close()
-    cache[folder.name].mark_current(index.store, [result.store for result in stores])
+    if not options.mend:
+        cache[folder.name].mark_current(index.store, [result.store for result in stores])
     seconds = time.perf_counter() - started
     return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, judge(run.meter, run.options.threads))
 
@@ -189,13 +206,20 @@ class _Run:
     """One extraction: the targets, the passes over the images, and the publication."""
 
     def __init__(
-        self, folder: ImageFolder, backbones: Sequence[Backbone], cache: Cache, options: Options, progress: Progress
+        self,
+        folder: ImageFolder,
+        backbones: Sequence[Backbone],
+        cache: Cache,
+        options: Options,
+        progress: Progress,
+        tell: Callable[[str], object],
     ) -> None:
         self.options = options
         self.meter = Meter()
         self._folder = folder
         self._cache = cache
         self._progress = progress
+        self._tell = tell
         self._device = find_device(options.device)
         self._targets: list[Target] = [
             IndexTarget(folder, options.budget),
@@ -207,18 +231,19 @@ class _Run:
     def publish_all(self) -> list[StoreResult]:
         """Read all images once, compute what no store has, and publish it; the index comes first."""
         self._find_published()
-        waiting = [target for target in self._targets if target.published is None]
-        self._begin(waiting)
-        bad = self._first_pass(waiting)
+        self._begin([target for target in self._targets if target.published is None])
+        bad = self._first_pass()
         digest = dataset_digest(self._folder.paths, self._sha256, self._folder.labels, self._folder.class_names)
-        changed = [target for target in self._targets if not target.find(self._cache, self._folder.name, digest)]
+        if not bad:
+            self._complete([target for target in self._targets if target.is_open])
+        missing = [target for target in self._targets if not self._find(target, digest)]
         if self.options.on_bad == "stop":
-            known = {row: why for target in self._targets for row, why in target.published_bad_rows().items()}
-            self._refuse({**known, **bad})
-        late = [target for target in changed if not target.begun]
+            self._refuse({**self._known_bad(), **bad})
+        late = [target for target in missing if not target.is_open]
         self._begin(late)
-        if late:
-            self._later_pass(late)
+        self._complete(late)
+        if self.options.on_bad == "stop":
+            self._refuse(self._known_bad())
         return [self._publish(target, digest) for target in self._targets]
 
     def close(self) -> None:
@@ -231,81 +256,112 @@ class _Run:
         expected = self._expected_index()
         if expected is not None:
             for target in self._targets:
-                target.find(self._cache, self._folder.name, expected.manifest.dataset)
+                self._find(target, expected.manifest.dataset)
+
+    def _find(self, target: Target, digest: str) -> bool:
+        return target.find(self._cache, self._folder.name, digest, mend=self.options.mend)
 
     def _expected_index(self) -> Store | None:
         if self._folder.name not in self._cache:
             return None
-        for index in self._cache[self._folder.name].indexes():
-            same = (index.sample_paths, index.class_names) == (self._folder.paths, self._folder.class_names)
-            if same and index.labels.tolist() == list(self._folder.labels):
-                return index
+        for _, index in self._cache[self._folder.name].survey():
+            with suppress(FusionError):  # a damaged one is no use here; verifying names it
+                if isinstance(index, Store) and not index.is_backbone and self._lists_the_same(index):
+                    return index
         return None
+
+    def _lists_the_same(self, index: Store) -> bool:
+        same = (index.sample_paths, index.class_names) == (self._folder.paths, self._folder.class_names)
+        return same and index.labels.tolist() == list(self._folder.labels)
 
     def _begin(self, targets: Sequence[Target]) -> None:
         for target in targets:
             target.prepare(self._folder, self.options.partition_rows)
         for target in targets:
-            target.begin(self._cache, self._folder)
+            target.begin(self._cache, self._folder, anew=self.options.anew or self.options.mend)
+            for other in target.others():
+                self._tell(f"{printable(target.name)}: sharing the work with {other}.")
 
     def _partitions(self) -> Iterator[tuple[int, slice]]:
         rows = self.options.partition_rows
         for number, start in enumerate(range(0, len(self._folder), rows)):
             yield number, slice(start, min(start + rows, len(self._folder)))
 
-    def _first_pass(self, targets: Sequence[Target]) -> dict[int, Reason]:
-        """Hash every image and compute the partitions that no attempt holds yet; return the bad rows that stop."""
-        names = ", ".join(target.name for target in targets if isinstance(target, BackboneTarget)) or "checking"
+    def _first_pass(self) -> dict[int, Reason]:
+        """Hash every image, and compute the partitions that nobody has or is at; return the bad rows that stop."""
         bad: dict[int, Reason] = {}
+        waiting = [target for target in self._targets if target.is_open]
+        names = ", ".join(target.name for target in waiting if isinstance(target, BackboneTarget)) or "checking"
         with self._loader(names) as loader:
             for number, rows in self._partitions():
-                pending = [target for target in targets if not target.has(number)]
-                result = self._compute(loader, rows, [] if bad else pending, check=bool(pending))
-                resumed = [target for target in targets if target not in pending]
+                open_ones = [target for target in waiting if target.is_open and not bad]
+                pending = [target for target in open_ones if not target.has(number) and target.claim(number)]
+                result = self._compute(loader, rows, pending, check=bool(pending))
+                self._sha256 += result.sha256
                 if self.options.on_bad == "stop":
                     bad.update(result.bad)
-                    known = [target for target in resumed if target.matches(number, result.sha256)]
-                    bad.update(row for target in known for row in target.bad_rows(number).items())
-                self._sha256 += result.sha256
                 if not bad:
                     self._write(number, rows, pending, result)
-                    self._redo_changed(loader, number, rows, resumed)
         return bad
 
-    def _redo_changed(self, loader: ImageLoader, number: int, rows: slice, resumed: Sequence[Target]) -> None:
-        """Compute again the partitions of an earlier run whose images are others by now."""
-        changed = [target for target in resumed if not target.matches(number, self._sha256[rows])]
-        if changed:
-            result = self._compute(loader, rows, changed, check=True)
+    def _complete(self, targets: Sequence[Target]) -> None:
+        """Compute what is still missing for the images as they were hashed: others may be at it, or may have died."""
+        if not targets:
+            return
+        missing = {
+            number: [target for target in targets if not target.matches(number, self._sha256[rows])]
+            for number, rows in self._partitions()
+        }
+        if not any(missing.values()):
+            return
+        with self._loader(", ".join(target.name for target in targets)) as loader:
+            left: dict[int, list[Target]] = {}
+            for number, waiting in missing.items():
+                mine = [target for target in waiting if target.is_open and target.claim(number)]
+                self._recompute(loader, number, mine)
+                left[number] = [target for target in waiting if target not in mine]
+            for number, waiting in left.items():
+                samples = self._samples(number)
+                mine = [target for target in waiting if target.is_open and not target.wait(number, samples)]
+                self._recompute(loader, number, mine)
+
+    def _recompute(self, loader: ImageLoader, number: int, targets: Sequence[Target]) -> None:
+        if targets:
+            rows = self._rows(number)
+            result = self._compute(loader, rows, targets, check=True)
             self._check_unchanged(rows, result)
             self._refuse(result.bad if self.options.on_bad == "stop" else {})
-            self._write(number, rows, changed, result)
+            self._write(number, rows, targets, result)
 
-    def _later_pass(self, targets: Sequence[Target]) -> None:
-        """Compute the stores that were expected to be there, and are not: the images changed since."""
-        with self._loader(", ".join(target.name for target in targets)) as loader:
-            for number, rows in self._partitions():
-                pending = [target for target in targets if not target.matches(number, self._sha256[rows])]
-                if pending:
-                    result = self._compute(loader, rows, pending, check=True)
-                    self._check_unchanged(rows, result)
-                    self._refuse(result.bad if self.options.on_bad == "stop" else {})
-                    self._write(number, rows, pending, result)
+    def _rows(self, number: int) -> slice:
+        start = number * self.options.partition_rows
+        return slice(start, min(start + self.options.partition_rows, len(self._folder)))
+
+    def _samples(self, number: int) -> list[str]:
+        return self._sha256[self._rows(number)]
+
+    def _known_bad(self) -> dict[int, Reason]:
+        """Return the bad rows of the stores that were found, and of the partitions that were."""
+        bad = {row: why for target in self._targets for row, why in target.published_bad_rows().items()}
+        for target in self._targets:
+            if target.is_open:
+                for number, _ in self._partitions():
+                    bad.update(target.bad_rows(number, self._samples(number)))
+        return bad
 
     def _compute(self, loader: ImageLoader, rows: slice, targets: Sequence[Target], *, check: bool) -> PartitionRows:
         return compute_partition(
             loader,
             self._paths[rows],
             rows.start,
-            [target.producer for target in targets],
-            [target.dtypes for target in targets],
+            [target.task for target in targets],
             stop_on_bad=check and self.options.on_bad == "stop",
         )
 
     def _write(self, number: int, rows: slice, targets: Sequence[Target], result: PartitionRows) -> None:
         started = time.perf_counter()
-        for target, arrays in zip(targets, result.arrays, strict=True):
-            target.write(number, arrays, result, self._made)
+        for target, arrays, reused in zip(targets, result.arrays, result.reused, strict=True):
+            target.write(number, arrays, result, reused, self._made)
         self.meter.book("write", started, rows.stop - rows.start)
 
     def _check_unchanged(self, rows: slice, result: PartitionRows) -> None:
@@ -329,11 +385,14 @@ class _Run:
 
     def _publish(self, target: Target, digest: str) -> StoreResult:
         if target.published is None:
-            target.publish(digest, self._sha256, self._made)
+            target.publish(self._cache, digest, self._sha256, self._made)
+            overtaken = not target.won
         else:
+            overtaken = target.computed > 0
             target.discard()
-        store = target.published or target.open(self._cache, self._folder.name, digest)
-        return StoreResult(store, computed=target.computed, reused=len(self._folder) - target.computed)
+        if target.published is None:
+            raise RuntimeError(f"store '{target.name}' was not published")
+        return StoreResult(target.published, target.computed, len(self._folder) - target.computed, overtaken)
 
     @cached_property
     def _made(self) -> dict[str, Any]:

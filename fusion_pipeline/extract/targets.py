@@ -12,22 +12,31 @@ import numpy as np
 from fusion_pipeline.errors import IncompleteError, IntegrityError, printable
 from fusion_pipeline.extract import producers
 from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.engine import EagerEngine
+from fusion_pipeline.extract.engine import EagerEngine, probe_deviation
 from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
-from fusion_pipeline.extract.partition import PartitionRows
+from fusion_pipeline.extract.partition import PartitionRows, Task
 from fusion_pipeline.extract.weights import file_sha256, locate_weights
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
 from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.attempt import Attempt, refuse_other_recipe
 from fusion_pipeline.store.identity import Recipe, digest, store_identity
+from fusion_pipeline.store.known import KnownRows, add_published, add_record, add_unfinished, stores_made_alike
 from fusion_pipeline.store.layout import CLASS_NAMES, ArraySpec, GroupEncoder, index_arrays
+from fusion_pipeline.store.mending import DamagedStore
+from fusion_pipeline.store.publication import store_folder
+from fusion_pipeline.store.semantic import softmax_deviation
 from fusion_pipeline.store.verify import verify
-from fusion_pipeline.store.writer import Attempt, store_folder
 
 
 class Target(ABC):
     """A store to end with.
+
+    Parameters
+    ----------
+    budget : DecodeBudget
+        What an image may cost.
 
     Attributes
     ----------
@@ -39,6 +48,8 @@ class Target(ABC):
         The store, once it is known to be published for the images at hand.
     computed : int
         Rows that this run computed.
+    won : bool
+        Whether the published store is this run's.
     """
 
     name: str
@@ -47,8 +58,10 @@ class Target(ABC):
     def __init__(self, budget: DecodeBudget) -> None:
         self.published: Store | None = None
         self.computed = 0
+        self.won = False
         self._budget = budget
         self._attempt: Attempt | None = None
+        self._damaged: DamagedStore | None = None
 
     @property
     @abstractmethod
@@ -76,56 +89,111 @@ class Target(ABC):
         """Return where what the store was made with came from: told, not part of its identity."""
         return {}
 
-    @cached_property
-    def dtypes(self) -> Mapping[str, str]:
-        """The dtype of each array that the producer makes; known once the attempt has begun."""
-        return {name: spec.dtype for name, spec in self._encoder.specs.items()}
+    def measured(self) -> Mapping[str, Any]:
+        """Return what was measured of the device and dtype that made the rows."""
+        return {}
+
+    def told(self, arrays: Mapping[str, np.ndarray]) -> Mapping[str, Any]:  # noqa: ARG002 - a backbone needs them
+        """Return what is worth knowing of the rows of one partition."""
+        return {}
 
     @property
-    def begun(self) -> bool:
-        """Whether there is an attempt at the store."""
-        return self._attempt is not None
+    def is_open(self) -> bool:
+        """Whether there is an attempt at the store, and nobody has published the store meanwhile."""
+        return self._attempt is not None and not self._attempt.gone
 
-    def find(self, cache: Cache, dataset: str, dataset_digest: str) -> bool:
+    def find(self, cache: Cache, dataset: str, dataset_digest: str, *, mend: bool = False) -> bool:
         """Look whether the store is published for a version of the images, and remember it.
+
+        Parameters
+        ----------
+        cache : Cache
+        dataset, dataset_digest : str
+            Name and version of the data set.
+        mend : bool
+            Whether a damaged store is to be made anew, of what is left of it.
 
         Raises
         ------
         IntegrityError
-            If it is, and files of it are missing or cut short.
+            If it is, files of it are missing or cut short, and it is not to be mended.
         """
+        self.published = None
+        folder = store_folder(dataset, self.name, digest(store_identity(self.recipe, dataset_digest)))
+        if mend:
+            self._damaged = DamagedStore.find(cache, folder, self._damaged)
+            if self._damaged is not None:
+                return False
         try:
-            self.published = self.open(cache, dataset, dataset_digest)
+            store = cache[dataset].open(folder.removeprefix(f"{dataset}/")) if dataset in cache else None
         except IncompleteError:
-            self.published = None
             return False
-        for damage in verify(self.published, read=False):
+        if store is None:
+            return False
+        for damage in () if mend else verify(store, read=False):
             raise IntegrityError(
-                f"Store '{dataset}/{self.published.folder}' of cache '{printable(cache.location)}' is damaged: "
-                f"'{damage.file}' is missing or cut short. Remove the store's folder, then run the same command again."
+                f"Store '{folder}' of cache '{printable(cache.location)}' is damaged: '{damage.file}' is missing or cut "
+                "short. 'fusion cache repair' with the same --data and --cache mends it."
             )
+        self.published = store
         return True
 
     def prepare(self, folder: ImageFolder, partition_rows: int) -> None:
         """Build what makes the rows: whatever does not fit shows itself before the cache is touched."""
         self._encoder = GroupEncoder(self.specs(folder), len(folder), partition_rows, self.attributes())
 
-    def begin(self, cache: Cache, folder: ImageFolder) -> None:
-        """Resume or begin an attempt at the store; `prepare` comes first."""
-        self._attempt = Attempt.open(cache.backend, folder.name, self.name, self.recipe, self._encoder)
+    def begin(self, cache: Cache, folder: ImageFolder, *, anew: bool = False) -> None:
+        """Join, resume or begin an attempt at the store; `prepare` comes first.
+
+        Raises
+        ------
+        StaleError
+            If a stopped run left an attempt that was made otherwise, unless `anew`.
+        """
+        if not anew:
+            refuse_other_recipe(cache.backend, folder.name, self.name, self.recipe)
+        self._attempt = Attempt.open(
+            cache.backend, folder.name, self.name, self.recipe, self._encoder, listing=folder.listing
+        )
+        if self._damaged is not None:
+            self._damaged.hand_over(self._attempt, self._encoder)
+        self._known = KnownRows(name for name, spec in self._encoder.specs.items() if spec.per_sample)
+        for partition, record in self._attempt.records():
+            add_record(self._known, self._attempt, partition, record, partition * self._encoder.partition_rows)
+        for store in stores_made_alike(cache, self.recipe):
+            if self._damaged is None or store.manifest_digest != self._damaged.digest:
+                add_published(self._known, store)
+        add_unfinished(self._known, cache.backend, self._attempt, self._encoder)
+
+    @property
+    def task(self) -> Task:
+        """What it needs of the images; known once the attempt has begun."""
+        dtypes = {name: spec.dtype for name, spec in self._encoder.specs.items() if spec.per_sample}
+        return Task(self.producer, dtypes, self._known.take)
 
     def has(self, partition: int) -> bool:
-        """Return whether the attempt holds a partition."""
-        return self._attempt is not None and self._attempt.record(partition) is not None
+        """Return whether the attempt holds a partition, for whatever images."""
+        return self._attempt is not None and self._attempt.has(partition)
 
     def matches(self, partition: int, sha256: Sequence[str]) -> bool:
         """Return whether the attempt holds a partition, made from these very images."""
-        record = self._attempt.record(partition) if self._attempt is not None else None
-        return record is not None and record.samples == tuple(sha256)
+        return self._attempt is not None and self._attempt.record(partition, sha256) is not None
 
-    def bad_rows(self, partition: int) -> dict[int, Reason]:
+    def claim(self, partition: int) -> bool:
+        """Take on a partition; False if somebody else is at it, or was."""
+        return self._made_attempt.claim(partition) and not self._made_attempt.has(partition)
+
+    def wait(self, partition: int, sha256: Sequence[str]) -> bool:
+        """Wait for whoever is at a partition; False if it is ours to compute after all."""
+        return self._made_attempt.wait(partition, sha256)
+
+    def others(self) -> list[str]:
+        """Return who else is at work on the store, for people."""
+        return [] if self._attempt is None else self._attempt.others()
+
+    def bad_rows(self, partition: int, sha256: Sequence[str]) -> dict[int, Reason]:
         """Return the rows of a finished partition that could not be decoded."""
-        record = self._attempt.record(partition) if self._attempt is not None else None
+        record = self._attempt.record(partition, sha256) if self._attempt is not None else None
         return {} if record is None else {row: Reason(code) for row, code in record.bad.items()}
 
     def published_bad_rows(self) -> dict[int, Reason]:
@@ -134,34 +202,41 @@ class Target(ABC):
         return {row: Reason(int(code)) for row, code in enumerate(status) if code}
 
     def write(
-        self, partition: int, arrays: Mapping[str, np.ndarray], result: PartitionRows, made: Mapping[str, Any]
+        self,
+        partition: int,
+        arrays: Mapping[str, np.ndarray],
+        result: PartitionRows,
+        reused: Mapping[str, int],
+        made: Mapping[str, Any],
     ) -> None:
-        """Write a computed partition into the attempt."""
-        bad = {row: int(code) for row, code in result.bad.items()}
-        self._made_attempt.write(partition, arrays, result.sha256, bad, made)
-        self.computed += len(result.sha256)
+        """Write a finished partition into the attempt."""
+        attempt, bad = self._made_attempt, {row: int(code) for row, code in result.bad.items()}
+        told = {**self.told(arrays), **({"reused": dict(reused)} if reused else {})}
+        attempt.write(partition, arrays, result.sha256, bad, made, told)
+        self.computed += len(result.sha256) - sum(reused.values())
+        if self.is_open and (record := attempt.record(partition, result.sha256)) is not None:
+            add_record(self._known, attempt, partition, record, partition * self._encoder.partition_rows)
 
-    def publish(self, dataset_digest: str, sha256: Sequence[str], made: Mapping[str, Any]) -> None:
+    def publish(self, cache: Cache, dataset_digest: str, sha256: Sequence[str], made: Mapping[str, Any]) -> None:
         """Publish the complete attempt, unless somebody published the same store first."""
-        self._made_attempt.publish(
+        attempt = self._made_attempt
+        manifest, self.won = attempt.publish(
             kind=self.kind,
             dataset_digest=dataset_digest,
+            samples=sha256,
             arrays=self.whole_arrays(sha256),
-            made={**made, "source": self.source()},
+            made={**made, **self.measured(), "source": self.source()},
+            replaces=None if self._damaged is None else self._damaged.manifest,
         )
         self._attempt = None
+        dataset, _, folder = store_folder(attempt.dataset, manifest.name, manifest.key).partition("/")
+        self.published = cache[dataset].open(folder)
 
     def discard(self) -> None:
-        """Remove an attempt that turned out not to be needed."""
+        """Leave an attempt that turned out not to be needed."""
         if self._attempt is not None:
             self._attempt.discard()
             self._attempt = None
-            self.computed = 0
-
-    def open(self, cache: Cache, dataset: str, dataset_digest: str) -> Store:
-        """Return the published store; IncompleteError if there is none."""
-        key = digest(store_identity(self.recipe, dataset_digest))
-        return Store(cache.backend, dataset, store_folder(dataset, self.name, key).removeprefix(f"{dataset}/"))
 
     def close(self) -> None:
         """Leave an unfinished attempt to a later run."""
@@ -254,7 +329,7 @@ class BackboneTarget(Target):
         )
 
     @cached_property
-    def producer(self) -> producers.Producer:
+    def producer(self) -> producers.BackboneProducer:
         """Who makes its rows; the network is built when it is first needed."""
         engine = EagerEngine(self._network, self._preprocessing, self._device)
         return producers.BackboneProducer(self.name, self._preprocessing, engine)
@@ -265,7 +340,18 @@ class BackboneTarget(Target):
 
     def whole_arrays(self, sha256: Sequence[str]) -> Mapping[str, np.ndarray]:  # noqa: ARG002 - an index needs it
         """Return the network's head."""
-        return producers.head_arrays(self._network)
+        return self._head
+
+    def told(self, arrays: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        """Return how far the stored probabilities are from the softmax of the head on the stored features."""
+        deviation = softmax_deviation({**arrays, **self._head})
+        return {} if deviation is None else {"softmax_deviation": deviation}
+
+    def measured(self) -> Mapping[str, Any]:
+        """Return how far the stored features are from those of a plain float32 network on a CPU."""
+        if not self.computed:
+            return {}
+        return {"deviation": probe_deviation(self._network, self._preprocessing, self.producer.engine, self._dtype)}
 
     def source(self) -> Mapping[str, Any]:
         """Return the model and where its weights were."""
@@ -273,6 +359,10 @@ class BackboneTarget(Target):
         packaged = backbone.weights is None or backbone.weights.startswith("package:")
         weights = backbone.weights if packaged else str(self._weights.absolute())
         return {"model": backbone.model, "weights": weights, "in_order": backbone.in_order}
+
+    @cached_property
+    def _head(self) -> Mapping[str, np.ndarray]:
+        return producers.head_arrays(self._network)
 
     @cached_property
     def _network(self) -> Network:

@@ -70,6 +70,12 @@ class ImageFolder:
         """The paths as text; `os.fsencode` gives back the very bytes."""
         return tuple(os.fsdecode(path) for path in self.paths)
 
+    @cached_property
+    def listing(self) -> str:
+        """Digest of what is listed: equal for equal paths and labels, whatever the files hold."""
+        nothing = [b""] * len(self.paths)
+        return dataset_digest(self.paths, nothing, self.labels, self.class_names)
+
     def samples_per_class(self) -> npt.NDArray[np.int64]:
         """Return the number of rows of each class: int64 ``(n_classes,)``."""
         return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)

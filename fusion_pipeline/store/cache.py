@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, StaleError, printable
-from fusion_pipeline.store.backend import LocalBackend
-from fusion_pipeline.store.identity import canonical_json
+from fusion_pipeline.store.backend import Backend
+from fusion_pipeline.store.identity import canonical_json, digest, slug
+from fusion_pipeline.store.manifest import DIGEST
+from fusion_pipeline.store.places import open_backend
+from fusion_pipeline.store.publication import ATTEMPTS, MANIFEST
 from fusion_pipeline.store.reader import Store
-from fusion_pipeline.store.writer import ATTEMPTS, MANIFEST
 
 CURRENT = "current.json"
 """File of a data set that names its current index and stores; a hint that no store depends on."""
@@ -24,12 +26,21 @@ class Cache:
     Parameters
     ----------
     location : str or Path
-        Its folder. Nothing is made before something is written.
+        Its folder, or ``s3://bucket/prefix`` (also ``gs://`` and ``az://``). Nothing is made before something is
+        written.
+    copy : str or Path, optional
+        A folder for copies of what is read from a remote cache: every file is fetched once, and checked each time.
+    single_writer : bool
+        The caller vouches that nobody else writes there meanwhile: an object store that ignores conditions is taken.
 
     Raises
     ------
     FormatError
         If there is something else at `location`; it stays untouched.
+    UsageError
+        If nothing here speaks to such a place.
+    StorageError
+        If it cannot be reached.
 
     Examples
     --------
@@ -38,8 +49,9 @@ class Cache:
     []
     """
 
-    def __init__(self, location: str | Path) -> None:
-        self.backend = LocalBackend(location)
+    def __init__(self, location: str | Path, *, copy: str | Path | None = None, single_writer: bool = False) -> None:
+        self.backend = open_backend(location, single_writer=single_writer)
+        self.copy = None if copy is None else open_backend(copy)
         _refuse_other_folders(self.backend)
 
     @property
@@ -48,7 +60,7 @@ class Cache:
         return str(self.backend)
 
     def __iter__(self) -> Iterator[str]:
-        for name in self.backend.list(""):
+        for name in self.backend.entries("").folders:
             if _is_dataset(self.backend, name):
                 yield name
 
@@ -98,19 +110,18 @@ class DatasetStores:
         IntegrityError, FormatError, RefusedError
             If the manifest of one of them cannot be read; `survey` goes on.
         """
-        return _newest_first(Store(self.cache.backend, self.name, folder) for folder in self._folders())
+        found = [store for _, store in self._open_all()]
+        for error in found:
+            if isinstance(error, FusionError):
+                raise error
+        return _newest_first(store for store in found if isinstance(store, Store))
 
     def survey(self) -> Iterator[tuple[str, Store | FusionError]]:
         """Yield the folder of each published store, and the store, or why it cannot be opened; the newest first."""
-        unreadable: list[tuple[str, FusionError]] = []
-        found: list[Store] = []
-        for folder in self._folders():
-            try:
-                found.append(Store(self.cache.backend, self.name, folder))
-            except FusionError as error:
-                unreadable.append((folder, error))
-        yield from ((store.folder, store) for store in _newest_first(found))
-        yield from unreadable
+        found = self._open_all()
+        readable = _newest_first(store for _, store in found if isinstance(store, Store))
+        yield from ((store.folder, store) for store in readable)
+        yield from ((folder, error) for folder, error in found if isinstance(error, FusionError))
 
     def indexes(self) -> tuple[Store, ...]:
         """Return the index stores, one per version of the images, the newest first."""
@@ -157,13 +168,45 @@ class DatasetStores:
             "index": index.folder,
             "stores": {**before["stores"], **{store.name: store.folder for store in stores}},
         }
-        if now != before:
-            self.cache.backend.write(f"{self.name}/{CURRENT}", canonical_json(now))
+        if now != before or not self.current_is_whole():
+            self.cache.backend.write(f"{self.name}/{CURRENT}", canonical_json({**now, DIGEST: digest(now)}))
 
-    def _folders(self) -> Iterator[str]:
-        for folder in self.cache.backend.list(self.name):
-            if folder != ATTEMPTS and self.cache.backend.exists(f"{self.name}/{folder}/{MANIFEST}"):
-                yield folder
+    def current_is_whole(self) -> bool:
+        """Return whether the list of current stores is absent, or what was written and still true."""
+        content = self.cache.backend.read(f"{self.name}/{CURRENT}")
+        if content is None:
+            return True
+        try:
+            stated = dict(json.loads(content))
+            whole = stated.pop(DIGEST, None) in (None, digest(stated))  # format 1.0 has no digest
+            named = {*dict(stated["stores"]).values(), stated["index"]} - {None}
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return False
+        return whole and named <= set(self.cache.backend.entries(self.name).folders)
+
+    def forget_current(self) -> None:
+        """Remove the list of current stores: the newest are current then."""
+        self.cache.backend.remove_file(f"{self.name}/{CURRENT}")
+
+    def open(self, folder: str) -> Store:
+        """Return the store in a folder of the data set; IncompleteError if none is published there."""
+        return Store(self.cache.backend, self.name, folder, self.cache.copy)
+
+    def _open_all(self) -> list[tuple[str, Store | FusionError]]:
+        """Open every store of the data set; a folder without a manifest is none."""
+
+        def attempt(folder: str) -> Store | FusionError | None:
+            try:
+                return self.open(folder)
+            except IncompleteError:
+                return None
+            except FusionError as error:
+                return error
+
+        folders = [folder for folder in self.cache.backend.entries(self.name).folders if folder != ATTEMPTS]
+        # Parsing takes most of the time where reading takes none: threads would only wait for each other.
+        results = map(attempt, folders) if self.cache.backend.is_local else self.cache.backend.map(attempt, folders)
+        return [(folder, found) for folder, found in zip(folders, results, strict=True) if found is not None]
 
     def _current(self) -> dict[str, Any]:
         """Return the folders of the index and of each backbone's store that the last extraction saw, as far as known.
@@ -173,10 +216,12 @@ class DatasetStores:
         content = self.cache.backend.read(f"{self.name}/{CURRENT}")
         try:
             stated = dict(json.loads(content or b"{}"))
+            if stated.pop(DIGEST, None) not in (None, digest(stated)):
+                stated = {}
             stores = dict(stated.get("stores", {}))
         except (ValueError, TypeError, RecursionError):
             stated, stores = {}, {}
-        folders = set(self.cache.backend.list(self.name))
+        folders = set(self.cache.backend.entries(self.name).folders)
 
         def is_there(folder: object) -> bool:
             known = isinstance(folder, str) and folder in folders
@@ -218,7 +263,10 @@ class DatasetStores:
             If it has one, but of another version of the images (exit code 14).
         """
         index = index or self.index()
-        named = [store for store in self.stores() if store.is_backbone and backbone in (store.name, store.folder)]
+        stores = [store for store in self.stores() if store.is_backbone]
+        named = [store for store in stores if backbone in (store.name, store.folder)]
+        # Two names may be one folder's: who extracted first has named the store.
+        named = named or [store for store in stores if slug(store.name) == slug(backbone)]
         fitting = [store for store in named if store.manifest.dataset == index.manifest.dataset]
         if fitting:
             current = self._current()["stores"].get(backbone)
@@ -246,30 +294,38 @@ def _hex(key: str) -> str:
     return key.removeprefix("sha256:")
 
 
-def _is_dataset(backend: LocalBackend, name: str) -> bool:
+def _is_dataset(backend: Backend, name: str) -> bool:
     if not name or "/" in name or name.startswith("."):
         return False
-    folders = backend.list(name)
-    if MANIFEST in folders:
+    found = backend.entries(name)
+    if MANIFEST in found.files:
         return False
-    return ATTEMPTS in folders or any(backend.exists(f"{name}/{folder}/{MANIFEST}") for folder in folders)
+    if ATTEMPTS in found.folders or CURRENT in found.files:
+        return True
+    # A store that lost its manifest is one as well: verifying finds it.
+    return any(
+        MANIFEST in inside.files
+        or any(file.endswith(".json") for file in backend.entries(f"{name}/{folder}/{ATTEMPTS}").files)
+        for folder in found.folders
+        if (inside := backend.entries(f"{name}/{folder}"))
+    )
 
 
-def _refuse_other_folders(backend: LocalBackend) -> None:
+def _refuse_other_folders(backend: Backend) -> None:
     """Refuse a place that holds something else, before anything is read from it or written into it."""
-    root = backend.root
-    where = printable(str(root))
-    if root.exists() and not root.is_dir():
+    where = printable(backend.location)
+    if backend.is_local and backend.length("") is not None:
         raise FormatError(f"'{where}' is a file, not a cache. Give the folder of the cache with --cache.")
-    names = [name for name in backend.list("") if not name.startswith(".") and name != "README.md"]
+    found = backend.entries("")
+    names = [name for name in found.names if not name.startswith(".") and name != "README.md"]
     if MANIFEST in names:
         raise FormatError(
             f"'{where}' is a store inside a cache. Give the folder that holds its data sets with --cache."
         )
-    if ATTEMPTS in names or any(backend.exists(f"{name}/{MANIFEST}") for name in names):
+    if ATTEMPTS in names or CURRENT in names or any(backend.length(f"{name}/{MANIFEST}") is not None for name in names):
         raise FormatError(f"'{where}' is a data set inside a cache. Give the folder above it with --cache.")
     # An empty folder is nobody's, and may be all that a run left which was killed at its first step.
-    foreign = [name for name in names if not (root / name).is_dir() or backend.list(name)]
+    foreign = [name for name in names if name in found.files or backend.list(name)]
     if foreign and not any(_is_dataset(backend, name) for name in names):
         raise FormatError(
             f"'{where}' is not a fusion cache: it holds '{printable(foreign[0])}' and no store. "

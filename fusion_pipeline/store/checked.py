@@ -6,13 +6,16 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable
 
+import numpy as np
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from fusion_pipeline.errors import IntegrityError, printable
-from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.backend import Backend, drain
+from fusion_pipeline.store.bulk import Check, Piece, pieces, read_piece
 from fusion_pipeline.store.manifest import FileEntry, Manifest
+from fusion_pipeline.store.metadata import ArrayMetadata
 
 _CHUNK = re.compile(r"/c(/\d+)*$")
 
@@ -22,21 +25,24 @@ class CheckedFiles(ZarrStore):
 
     Parameters
     ----------
-    backend : LocalBackend
+    backend : Backend
         The cache.
     prefix : str
         The attempt's folder.
     manifest : Manifest
         What the files must be.
+    copy : Backend, optional
+        A place for copies of what is read: a good copy there is not read again from the cache.
     """
 
     supports_writes = False
     supports_deletes = False
     supports_listing = True
 
-    def __init__(self, backend: LocalBackend, prefix: str, manifest: Manifest) -> None:
+    def __init__(self, backend: Backend, prefix: str, manifest: Manifest, copy: Backend | None = None) -> None:
         super().__init__(read_only=True)
         self._backend = backend
+        self._copy = copy
         self._prefix = prefix
         self._manifest = manifest
 
@@ -54,7 +60,7 @@ class CheckedFiles(ZarrStore):
         if entry is None:
             if _CHUNK.search(key):  # Zarr would put fill values
                 raise IntegrityError(
-                    f"Manifest of '{printable(str(self._backend.path(self._prefix)))}' lacks chunk '{printable(key)}'. "
+                    f"Manifest of '{printable(self._backend.where(self._prefix))}' lacks chunk '{printable(key)}'. "
                     f"{self._next_step}"
                 )
             return None
@@ -106,20 +112,50 @@ class CheckedFiles(ZarrStore):
             If it is not what was published.
         """
         path, entry = f"{self._prefix}/{key}", self._manifest.files[key]
+        if self._copy is not None:
+            content = self._copy.read(path, at_most=entry.length)
+            if content is not None and FileEntry.of(content) == entry:
+                return content
         content = self._backend.read(path, at_most=entry.length)
-        if content is not None and FileEntry.of(content) == entry:
-            return content
-        state = "is missing" if content is None else "is damaged"
-        raise IntegrityError(
-            f"File '{printable(str(self._backend.path(path)))}' {state}: it is not what was published. "
-            f"{self._next_step}"
-        )
+        if content is None or FileEntry.of(content) != entry:
+            raise self.damage(key, "is missing" if content is None else "is damaged")
+        if self._copy is not None:
+            self._copy.write(path, content)
+        return content
+
+    def damage(self, key: str, state: str) -> IntegrityError:
+        """Return what to raise for a file that is not what was published."""
+        where = printable(self._backend.where(f"{self._prefix}/{key}"))
+        return IntegrityError(f"File '{where}' {state}: it is not what was published. {self._next_step}")
+
+    def read(self, metadata: ArrayMetadata, check: Check) -> np.ndarray:
+        """Return a whole array whose chunks are whole rows.
+
+        Raises
+        ------
+        IntegrityError
+            If a chunk is not what was published.
+        """
+        out = np.empty(metadata.shape, metadata.dtype)
+        chunks = pieces(metadata, dict(self._manifest.files))
+
+        def fill(piece: Piece) -> None:
+            path = f"{self._prefix}/{piece.file}"
+            if self._copy is not None and read_piece(self._copy, path, piece, metadata, out, check):
+                return
+            if not read_piece(self._backend, path, piece, metadata, out, check):
+                raise self.damage(piece.file, "is missing or damaged")
+            if self._copy is not None:
+                self._copy.write(path, self.content(piece.file))
+
+        drain(self._backend.map(fill, chunks))
+        return out
 
     @property
     def _next_step(self) -> str:
         return (
-            f"'fusion cache verify --cache {printable(str(self._backend))}' shows the whole damage; remove the store's "
-            "folder, then extract again."
+            f"'fusion cache verify --cache {printable(str(self._backend))}' shows the whole damage, and "
+            "'fusion cache repair' mends it."
         )
 
 

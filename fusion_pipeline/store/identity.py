@@ -74,3 +74,32 @@ def store_identity(recipe: Recipe, dataset: str) -> dict[str, Any]:
         Its `digest` is the store's key.
     """
     return {**recipe, "dataset": dataset, "format": FORMAT_MAJOR}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return what differs between two recipes or identities, both sides shown.
+
+    Examples
+    --------
+    >>> differences({"dtype": "float16", "weights": {"sha": "a"}}, {"dtype": "float32", "weights": {"sha": "a"}})
+    ["dtype was 'float16', now 'float32'"]
+    """
+    found: list[str] = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} was {old!r}, now {new!r}")
+    return found
+
+
+def recipe_of(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a store was made, whatever its images: the inverse of `store_identity`.
+
+    Examples
+    --------
+    >>> recipe_of(store_identity({"kind": "index"}, "sha256:00"))
+    {'kind': 'index'}
+    """
+    return {key: value for key, value in identity.items() if key not in ("dataset", "format")}

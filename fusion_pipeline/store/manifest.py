@@ -8,26 +8,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import google_crc32c
+
 from fusion_pipeline.errors import FormatError, IntegrityError, RefusedError, printable
 from fusion_pipeline.store.identity import FORMAT_MAJOR, canonical_json, digest, digest_bytes
 
 FORMAT_NAME = "fusion-store"
-FORMAT_MINOR = 0
+FORMAT_MINOR = 1
 DIGEST = "digest"
 """Field that holds the digest of all others: damage to any of them shows."""
 
 KNOWN_FEATURES: frozenset[str] = frozenset()
 """Required features that this version understands; a store that needs another one is refused."""
 
+_SHA256, _CRC32C = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{8}")
 _KEY = re.compile(r"(?:[A-Za-z0-9_]+/)*[A-Za-z0-9_.]+")
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """Length in bytes and sha256 (hexadecimal) of one file of a store."""
+    """What one file of a store must be.
+
+    Parameters
+    ----------
+    length : int
+        In bytes.
+    sha256 : str
+        Hexadecimal.
+    crc32c : str or None
+        Of all its bytes, hexadecimal: finds accidents, swapped files included, eight times as fast. None in stores of
+        format 1.0.
+    """
 
     length: int
     sha256: str
+    crc32c: str | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, content: bytes) -> FileEntry:
@@ -38,11 +53,25 @@ class FileEntry:
         >>> FileEntry.of(b"").length
         0
         """
-        return cls(len(content), digest_bytes(content).removeprefix("sha256:"))
+        return cls(len(content), digest_bytes(content).removeprefix("sha256:"), f"{google_crc32c.value(content):08x}")
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What it holds, however that is written down."""
+        return {"length": self.length, "sha256": self.sha256}
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry as a JSON object."""
-        return {"length": self.length, "sha256": self.sha256}
+        return self.content if self.crc32c is None else {**self.content, "crc32c": self.crc32c}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FileEntry:
+        """Parse an entry; raises ValueError, KeyError or TypeError if it is none."""
+        entry = cls(value["length"], _text(value["sha256"]), value.get("crc32c"))
+        sums = _SHA256.fullmatch(entry.sha256) and (entry.crc32c is None or _CRC32C.fullmatch(entry.crc32c))
+        if type(entry.length) is not int or entry.length < 0 or not sums:
+            raise ValueError("a file entry is malformed")
+        return entry
 
 
 @dataclass(frozen=True)
@@ -67,6 +96,8 @@ class Manifest:
         Every file of the group by its path relative to the attempt.
     made : mapping
         Who made it, when and with which versions: told, not part of any identity.
+    minor : int
+        Minor version of the format that it is written in.
     """
 
     kind: str
@@ -77,6 +108,7 @@ class Manifest:
     partition_rows: int
     files: Mapping[str, FileEntry]
     made: Mapping[str, Any] = field(default_factory=dict)
+    minor: int = FORMAT_MINOR
 
     @property
     def key(self) -> str:
@@ -86,7 +118,7 @@ class Manifest:
     @property
     def content(self) -> str:
         """Digest over all files: equal for two stores with the same bytes, whoever made them and when."""
-        return digest({name: entry.to_json() for name, entry in self.files.items()})
+        return digest({name: entry.content for name, entry in self.files.items()})
 
     @property
     def dataset(self) -> str:
@@ -101,7 +133,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the manifest as canonical JSON."""
         fields = {
-            "format": {"name": FORMAT_NAME, "version": f"{FORMAT_MAJOR}.{FORMAT_MINOR}", "required_features": []},
+            "format": {"name": FORMAT_NAME, "version": f"{FORMAT_MAJOR}.{self.minor}", "required_features": []},
             "kind": self.kind,
             "name": self.name,
             "key": self.key,
@@ -153,8 +185,9 @@ class Manifest:
                 attempt=_text(fields["attempt"]),
                 rows=_count(fields["rows"]),
                 partition_rows=_count(fields["partition_rows"]),
-                files={name: _entry(value) for name, value in fields["files"].items()},
+                files={name: FileEntry.from_json(value) for name, value in fields["files"].items()},
                 made=dict(fields["made"]),
+                minor=int(str(fields["format"]["version"]).partition(".")[2]),
             )
             consistent = (fields["key"], fields["content"]) == (manifest.key, manifest.content)
             _text(manifest.identity["dataset"])
@@ -192,7 +225,7 @@ def _check_digest(fields: Mapping[str, Any], content: bytes, where: str) -> None
 
 def _damaged(where: str) -> IntegrityError:
     return IntegrityError(
-        f"Manifest '{printable(where)}' is damaged, or was edited. Remove the store's folder, then extract again."
+        f"Manifest '{printable(where)}' is damaged, or was edited. 'fusion cache repair' restores it from its copy."
     )
 
 
@@ -233,10 +266,3 @@ def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise TypeError(f"a positive number expected, got {value!r:.40}")
     return value
-
-
-def _entry(value: Any) -> FileEntry:
-    entry = FileEntry(value["length"], _text(value["sha256"]))
-    if not isinstance(entry.length, int) or entry.length < 0 or not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
-        raise ValueError("a file entry is malformed")
-    return entry

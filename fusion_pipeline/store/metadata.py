@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fusion_pipeline.errors import FormatError, IntegrityError, RefusedError, printable
+from fusion_pipeline.store.layout import CRC_BYTES
 from fusion_pipeline.store.manifest import FileEntry
 
 DTYPES = ("float16", "float32", "uint8", "int32", "int64")
@@ -18,8 +19,6 @@ DTYPES = ("float16", "float32", "uint8", "int32", "int64")
 
 CODECS = ("bytes", "crc32c")
 """How their chunks are encoded. Nothing that could unfold into more than it takes on disk."""
-
-_CRC_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class ArrayMetadata:
     @property
     def chunk_bytes(self) -> int:
         """Length of each chunk file."""
-        return math.prod(self.chunks) * np.dtype(self.dtype).itemsize + _CRC_BYTES
+        return math.prod(self.chunks) * np.dtype(self.dtype).itemsize + CRC_BYTES
 
     @property
     def n_chunks(self) -> int:
@@ -127,8 +126,8 @@ class ArrayMetadata:
         for chunk in sorted(self.chunk_files()):
             if chunk not in files:
                 raise IntegrityError(
-                    f"Manifest of '{printable(where)}' lacks chunk '{printable(chunk)}'. Remove the store's folder, "
-                    "then extract again."
+                    f"Manifest of '{printable(where)}' lacks chunk '{printable(chunk)}'. "
+                    "'fusion cache repair' mends it."
                 )
             if files[chunk].length != self.chunk_bytes:
                 raise RefusedError(

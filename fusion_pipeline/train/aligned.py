@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.errors import StaleError, UnusableDataError, UsageError, printable
+from fusion_pipeline.store import layout
 from fusion_pipeline.store.reader import Store, StoreRef
 from fusion_pipeline.train.experts import first_not_finite
 
@@ -114,7 +115,7 @@ class AlignedStores:
             If a value is NaN or infinite, naming the backbone and the image.
         """
         store = self.stores[self.backbones.index(backbone)]
-        features = np.asarray(store.features[:])[self.usable_rows]
+        features = store.read(layout.FEATURES)[self.usable_rows]
         row = first_not_finite(features)
         if row is not None:
             raise UnusableDataError(
@@ -125,4 +126,4 @@ class AlignedStores:
 
     def thumbnails(self, size: int) -> NDArray[np.uint8]:
         """Return the thumbnails (m, size, size, 3), uint8, of the usable rows."""
-        return np.asarray(self.stores[0].thumbnails(size)[:], dtype=np.uint8)[self.usable_rows]
+        return self.stores[0].index.read(layout.THUMBNAILS.format(size=size))[self.usable_rows]

@@ -24,7 +24,7 @@ from fusion_pipeline.errors import (
     UsageError,
     printable,
 )
-from fusion_pipeline.store.backend import LocalBackend, sync_folder
+from fusion_pipeline.store.local import LocalBackend, sync_folder
 
 FORMAT = "fusion-model"
 VERSION = "1.0"

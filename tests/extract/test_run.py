@@ -22,7 +22,7 @@ from fusion_pipeline.extract.run import Options, extract
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.local import LocalBackend
 from fusion_pipeline.store.verify import verify
 from tests.builders import Tiny, count_opens, tree_bytes, write_picture, write_pictures
 from tests.extract.made import computed, contents, run

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from fusion_pipeline.store import Cache, Store
-from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.local import LocalBackend
 from fusion_pipeline.store.layout import CLASS_NAMES, GroupEncoder, backbone_arrays, index_arrays
 from fusion_pipeline.store.manifest import Manifest
-from fusion_pipeline.store.writer import Attempt
+from fusion_pipeline.store.attempt import Attempt
 
 DATASET = "made"
 ROWS = 5
@@ -48,7 +48,7 @@ def write_partition(attempt: Attempt, number: int) -> None:
 
 
 def missing_partitions(attempt: Attempt) -> list[int]:
-    return [number for number in range(3) if attempt.record(number) is None]
+    return [number for number in range(3) if not attempt.has(number)]
 
 
 def finish(attempt: Attempt, version: str = VERSION) -> tuple[Manifest, bool]:
@@ -56,7 +56,7 @@ def finish(attempt: Attempt, version: str = VERSION) -> tuple[Manifest, bool]:
     for number in missing_partitions(attempt):
         write_partition(attempt, number)
     head = {"head_weight": np.ones((2, N_FEATURES), np.float32), "head_bias": np.zeros(2, np.float32)}
-    return attempt.publish(kind="backbone", dataset_digest=version, arrays=head, made={"why": "test"})
+    return attempt.publish(kind="backbone", dataset_digest=version, samples=SAMPLES, arrays=head, made={"why": "test"})
 
 
 def publish(root: Path, name: str = "alpha", version: str = VERSION) -> Store:
@@ -87,5 +87,5 @@ def publish_index(root: Path, version: str = VERSION, made_by: str = "test") -> 
         "sha256": np.array([list(bytes.fromhex(sample)) for sample in SAMPLES], np.uint8),
         "label": np.array([0, 0, 1, 1, 1], np.int32),
     }
-    manifest, _ = attempt.publish(kind="index", dataset_digest=version, arrays=whole, made={})
+    manifest, _ = attempt.publish(kind="index", dataset_digest=version, samples=SAMPLES, arrays=whole, made={})
     return next(store for store in cache[DATASET].stores() if store.manifest == manifest)

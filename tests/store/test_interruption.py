@@ -11,9 +11,9 @@ import pytest
 
 from fusion_pipeline.errors import StorageError
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.backend import LocalBackend
+from fusion_pipeline.store.local import LocalBackend
 from fusion_pipeline.store.verify import verify
-from fusion_pipeline.store.writer import recover
+from fusion_pipeline.store.attempt import recover
 from tests.builders import tree_bytes
 from tests.store.failpoints import killed_at
 from tests.store.made import DATASET, FEATURES, finish, missing_partitions, open_attempt, publish, write_partition

@@ -18,7 +18,7 @@ from fusion_pipeline.store.identity import canonical_json, digest
 from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays
 from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.verify import verify
-from fusion_pipeline.store.writer import Attempt, PartitionRecord, recover
+from fusion_pipeline.store.attempt import Attempt, PartitionRecord, recover
 from tests.builders import tree_bytes
 from tests.store.made import (
     DATASET,

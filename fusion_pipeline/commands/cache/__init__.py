@@ -1,0 +1,22 @@
+"""`fusion cache`: the verbs that look after what a team shares, one a file."""
+
+from __future__ import annotations
+
+import click
+
+from fusion_pipeline.commands.cache.ls import list_stores
+from fusion_pipeline.commands.cache.verify import verify
+
+
+@click.group()
+def cache() -> None:
+    """Look after the stores that a team shares.
+
+    \b
+    Example:
+      fusion cache ls
+    """
+
+
+for _command in (list_stores, verify):
+    cache.add_command(_command)

@@ -1,0 +1,80 @@
+"""A published index and the folder of images as it is now, into their differences."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from fusion_pipeline.images.decode import DecodeBudget, read_file
+from fusion_pipeline.images.index import ImageFolder
+from fusion_pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class SourceDifference:
+    """One image that is not as it was.
+
+    Parameters
+    ----------
+    kind : {"edited", "added", "deleted", "renamed"}
+        What happened to it.
+    sample : str
+        Its path, the former one of a renamed image.
+    now : str
+        The present path of a renamed image; else empty.
+    """
+
+    kind: str
+    sample: str
+    now: str = ""
+
+    @property
+    def text(self) -> str:
+        """Which image, for people."""
+        return f"{self.sample} -> {self.now}" if self.now else self.sample
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the difference as a JSON object."""
+        return {"kind": self.kind, "sample": self.sample, **({"now": self.now} if self.now else {})}
+
+
+def compare_with_source(index: Store, folder: ImageFolder) -> tuple[SourceDifference, ...]:
+    """Hash every image and compare it with the index; neither size nor time of a file is trusted.
+
+    Parameters
+    ----------
+    index : Store
+        The index of a version of the images.
+    folder : ImageFolder
+        The images as they are.
+
+    Returns
+    -------
+    tuple of SourceDifference
+        Sorted by path; empty if nothing changed.
+    """
+    before = dict(zip(index.sample_paths, index.sample_sha256, strict=True))
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        hashes = pool.map(lambda row: read_file(folder.absolute(row), DecodeBudget()).sha256, range(len(folder)))
+        now = dict(zip(folder.paths, hashes, strict=True))
+    return tuple(sorted(_differences(before, now), key=lambda item: (item.sample, item.kind)))
+
+
+def _differences(before: dict[bytes, str], now: dict[bytes, str]) -> Iterator[SourceDifference]:
+    for path in before.keys() & now.keys():
+        if before[path] != now[path]:
+            yield SourceDifference("edited", os.fsdecode(path))
+    added = {now[path]: path for path in sorted(now.keys() - before.keys(), reverse=True) if now[path]}
+    moved: set[bytes] = set()
+    for path in sorted(before.keys() - now.keys()):
+        target = added.pop(before[path], None)
+        if target is None:
+            yield SourceDifference("deleted", os.fsdecode(path))
+        else:
+            moved.add(target)
+            yield SourceDifference("renamed", os.fsdecode(path), os.fsdecode(target))
+    for path in now.keys() - before.keys() - moved:
+        yield SourceDifference("added", os.fsdecode(path))

@@ -1,0 +1,80 @@
+"""All chunks of one array straight into one matrix in memory, each checked on its way.
+
+Zarr reads a chunk into bytes, decodes them into an array and copies that into the result. Where whole arrays are read,
+as training does, that is most of the time; a chunk of this format is the very bytes of its rows, so they can be read
+into their place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, NamedTuple
+
+import google_crc32c
+import numpy as np
+
+from fusion_pipeline.store.backend import Backend
+from fusion_pipeline.store.layout import CRC_BYTES
+from fusion_pipeline.store.manifest import FileEntry
+from fusion_pipeline.store.metadata import ArrayMetadata
+
+Check = Literal["sha256", "crc32c"]
+
+
+class Piece(NamedTuple):
+    """One chunk: its file, what it must be, and the rows that it fills."""
+
+    file: str
+    entry: FileEntry
+    rows: slice
+
+
+def pieces(metadata: ArrayMetadata, files: dict[str, FileEntry]) -> list[Piece]:
+    """Return the chunks of an array that is chunked along its first dimension only, in order."""
+    step, zeros = metadata.chunks[0], ["0"] * (len(metadata.shape) - 1)
+    found = []
+    for number, start in enumerate(range(0, metadata.shape[0], step)):
+        file = "/".join([metadata.name, "c", str(number), *zeros])
+        found.append(Piece(file, files[file], slice(start, min(start + step, metadata.shape[0]))))
+    return found
+
+
+def read_piece(
+    backend: Backend, path: str, piece: Piece, metadata: ArrayMetadata, out: np.ndarray, check: Check
+) -> bool:
+    """Read one chunk into its rows of a matrix; return whether it is what was published.
+
+    Parameters
+    ----------
+    backend : Backend
+        The cache.
+    path : str
+        Where the chunk lies.
+    piece : Piece
+    metadata : ArrayMetadata
+        Of the array.
+    out : ndarray
+        The matrix, C-contiguous, in the array's dtype.
+    check : {"sha256", "crc32c"}
+        Which sum of the manifest to compare with. A CRC-32C finds every accident, swapped files included, but for one
+        in four billion, and takes an eighth of the time. Stores of format 1.0 have only the sha256.
+
+    Returns
+    -------
+    bool
+    """
+    body = memoryview(out[piece.rows].reshape(-1).view(np.uint8).data)
+    rest = bytearray(piece.entry.length - len(body))  # the padding of the last chunk, and the CRC
+    if backend.read_into(path, [body, memoryview(rest)]) != piece.entry.length:
+        return False
+    if check == "crc32c" and piece.entry.crc32c is not None:
+        value = google_crc32c.extend(google_crc32c.value(body), bytes(rest))
+        return f"{value:08x}" == piece.entry.crc32c
+    sha256 = hashlib.sha256(body)
+    sha256.update(rest)
+    return sha256.hexdigest() == piece.entry.sha256
+
+
+def is_plain(metadata: ArrayMetadata) -> bool:
+    """Return whether an array's chunks are whole rows, as this format has them."""
+    return len(metadata.shape) > 0 and metadata.chunks[1:] == metadata.shape[1:] and metadata.chunk_bytes > CRC_BYTES

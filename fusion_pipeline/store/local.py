@@ -1,0 +1,323 @@
+"""Paths below a cache into durable files of a local or shared POSIX file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fusion_pipeline.errors import RefusedError, StorageError, printable
+from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile
+
+_NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link; a socket
+_NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV)
+
+
+class LocalBackend(Backend):
+    """A folder of a local or shared POSIX file system.
+
+    Files and folders are synced. Modes follow the umask, and below a setgid folder, which is how a group shares one,
+    also that folder's bits for the group. Nothing that exists is ever changed in mode or owner.
+
+    Parameters
+    ----------
+    root : str or Path
+        The folder; made by the first write.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> backend = LocalBackend(tempfile.mkdtemp())
+    >>> backend.write("a/b", b"12"); backend.read("a/b"), backend.create("a/b", b"34"), backend.list("a")
+    (b'12', False, ['b'])
+    """
+
+    # A disk gains little from more, and a network's file system hides its round trips so.
+    concurrency = 4
+    is_local = True
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.location = str(self.root)
+
+    def path(self, path: str) -> Path:
+        """Return where `path` lies on the file system."""
+        return self.root / path if path else self.root
+
+    def where(self, path: str) -> str:
+        """Return where `path` lies on the file system."""
+        return str(self.path(path))
+
+    def read(self, path: str, at_most: int | None = None) -> bytes | None:
+        """Return the content of a file, or None; see `Backend.read`."""
+        with self._opened(path) as descriptor:
+            if descriptor is None:
+                return None
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read() if at_most is None else file.read(at_most + 1)
+
+    def read_into(self, path: str, buffers: Sequence[memoryview]) -> int | None:
+        """Fill buffers with a file's bytes, without a copy between; see `Backend.read_into`."""
+        beyond = memoryview(bytearray(1))
+        with self._opened(path) as descriptor:
+            if descriptor is None:
+                return None
+            done, waiting = 0, [*buffers, beyond]
+            while waiting and (count := os.readv(descriptor, waiting)):
+                done += count
+                while waiting and count >= len(waiting[0]):
+                    count -= len(waiting.pop(0))
+                if waiting:
+                    waiting[0] = waiting[0][count:]
+            return done
+
+    def length(self, path: str) -> int | None:
+        """Return the length of a file, or None."""
+        with self._storage_errors(path):
+            try:
+                found = os.lstat(self.path(path))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return None if stat.S_ISDIR(found.st_mode) else found.st_size
+
+    def entries(self, path: str) -> Entries:
+        """Return what lies in a folder, but for half-written files."""
+        with self._storage_errors(path):
+            try:
+                with os.scandir(self.path(path)) as found:
+                    named = [(entry.name, entry.is_dir()) for entry in found if PARTIAL not in entry.name]
+            except (FileNotFoundError, NotADirectoryError):
+                return Entries()
+        files = sorted(name for name, is_folder in named if not is_folder)
+        return Entries(tuple(files), tuple(sorted(name for name, is_folder in named if is_folder)))
+
+    def walk(self, path: str) -> Iterator[StoredFile]:
+        """Yield all files below a folder; see `Backend.walk`. What vanishes meanwhile is passed over."""
+        with self._storage_errors(path):
+            try:
+                with os.scandir(self.path(path)) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                return
+        for entry in entries:
+            name = f"{path}/{entry.name}" if path else entry.name
+            with self._storage_errors(name), suppress(FileNotFoundError):
+                if not entry.is_dir(follow_symlinks=False):
+                    found_stat = entry.stat(follow_symlinks=False)
+                    yield StoredFile(name, found_stat.st_size, found_stat.st_mtime)
+                    continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from self.walk(name)
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file durably over what was there; names the bytes needed and free where there is no space."""
+        target = self.path(path)
+        with self._storage_errors(path, len(content)):
+            partial = self._write_partial(target, content)
+            os.replace(partial, target)
+            sync_folder(target.parent)
+
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Write several files durably: each synced on its own, each folder once."""
+
+        def write(path: str) -> None:
+            with self._storage_errors(path, len(files[path])):
+                os.replace(self._write_partial(self.path(path), files[path]), self.path(path))
+
+        for _ in self.map(write, list(files)):
+            pass
+        self._sync_folders(files)
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a file durably unless there is one; on any POSIX file system, for ``link`` never replaces."""
+        target = self.path(path)
+        with self._storage_errors(path, len(content)):
+            partial = self._write_partial(target, content)
+            try:
+                os.link(partial, target)
+            except FileExistsError:
+                # Over NFS the answer to a call that succeeded may be lost, and its repetition fails.
+                if os.stat(partial).st_nlink != 2:
+                    return False
+            finally:
+                os.unlink(partial)
+            sync_folder(target.parent)
+            return True
+
+    def swap(self, path: str, before: bytes | None, content: bytes) -> bool:
+        """Write a file durably if it holds `before`. Who writes between the look and the rename is written over."""
+        if before is None:
+            return self.create(path, content)
+        if self.read(path) != before:
+            return False
+        self.write(path, content)
+        return True
+
+    def copy_all(self, files: Mapping[str, str]) -> None:
+        """Link files to second names: the bytes stay where they are."""
+        for target, source in files.items():
+            with self._storage_errors(target):
+                _make_folders(self.path(target).parent)
+                try:
+                    os.link(self.path(source), self.path(target))
+                except FileExistsError:
+                    continue
+                except FileNotFoundError:
+                    raise
+                except OSError as error:
+                    if error.errno not in _NO_LINKS:
+                        raise
+                    self._copy_bytes(source, target)
+        self._sync_folders(files)
+
+    def remove(self, path: str) -> None:
+        """Remove a folder; it is moved aside first, so that nobody sees the half of it."""
+        target = self.path(path)
+        doomed = target.with_name(f"{target.name}{PARTIAL}{uuid.uuid4().hex[:12]}")
+        with self._storage_errors(path), suppress(FileNotFoundError):
+            os.replace(target, doomed)
+            shutil.rmtree(doomed)
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file durably, if it is there."""
+        target = self.path(path)
+        with self._storage_errors(path), suppress(FileNotFoundError):
+            target.unlink()
+            sync_folder(target.parent)
+
+    def check_writable(self) -> None:
+        """Write and remove a file; see `Backend.check_writable`."""
+        with self._storage_errors("", 1):
+            self._write_partial(self.path("probe"), b"?").unlink()
+
+    def may_write(self, path: str) -> bool:
+        """Return whether this user may write into a folder, or make it."""
+        folder = self.path(path)
+        while not folder.exists():
+            folder = folder.parent
+        return os.access(folder, os.W_OK | os.X_OK)
+
+    def free_bytes(self) -> int:
+        """Return the free space of the file system that holds the cache, in bytes."""
+        folder = self.root
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def _copy_bytes(self, source: str, target: str) -> None:
+        content = self.read(source)
+        if content is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
+        os.replace(self._write_partial(self.path(target), content), self.path(target))
+
+    def _sync_folders(self, files: Mapping[str, object]) -> None:
+        for folder in {self.path(path).parent for path in files}:
+            with self._storage_errors(str(folder), 0):
+                sync_folder(folder)
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[int | None]:
+        """Open a regular file for reading; None where there is none."""
+        with self._storage_errors(path):
+            try:
+                descriptor = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except (FileNotFoundError, NotADirectoryError):
+                yield None
+                return
+            except OSError as error:
+                if error.errno in _NO_FILE:
+                    raise self._no_file(path) from None
+                raise
+            try:
+                mode = os.fstat(descriptor).st_mode
+                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                    raise self._no_file(path)
+                yield None if stat.S_ISDIR(mode) else descriptor
+            finally:
+                os.close(descriptor)
+
+    def _no_file(self, path: str) -> RefusedError:
+        return RefusedError(
+            f"'{printable(self.where(path))}' is a link, a pipe or a device, which no cache holds. Do not trust the cache."
+        )
+
+    def _write_partial(self, target: Path, content: bytes) -> Path:
+        _make_folders(target.parent)
+        partial = target.with_name(f"{target.name}{PARTIAL}{uuid.uuid4().hex[:12]}")
+        # 0o666 lets the umask decide: group members can read and, where their umask says so, repair.
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            with open(descriptor, "wb") as file:
+                _share_file(file.fileno(), target.parent)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        return partial
+
+    @contextmanager
+    def _storage_errors(self, path: str, needed: int | None = None) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            if needed is None:
+                raise
+            raise StorageError(
+                f"'{printable(self.where(path))}' lost its folder while it was written. Run the same command again."
+            ) from None
+        except OSError as error:
+            where = printable(self.where(path))
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                size = f"{needed:,} bytes needed, " if needed is not None else ""
+                raise StorageError(
+                    f"No space for '{where}': {size}{self.free_bytes():,} free. "
+                    "Make room, then run the same command again."
+                ) from error
+            raise StorageError(
+                f"Storage failed at '{where}': {error.strerror or error}. Mend it, then run the same command again."
+            ) from error
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and its missing parents, each one durably."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir()
+        _share_folder(folder)
+    sync_folder(folder.parent)
+
+
+def _share_file(descriptor: int, folder: Path) -> None:
+    """Give a file of ours the rights that its folder gives the group, where that folder is a group's."""
+    mode = os.stat(folder).st_mode
+    if mode & stat.S_ISGID:
+        own = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if (shared := own | mode & 0o064) != own:
+            os.fchmod(descriptor, shared)
+
+
+def _share_folder(folder: Path) -> None:
+    """Hand the rights of a group's folder on to a new one in it."""
+    mode = os.stat(folder.parent).st_mode
+    if mode & stat.S_ISGID:
+        own = stat.S_IMODE(os.stat(folder).st_mode)
+        if (shared := own | mode & (stat.S_ISGID | 0o075)) != own:
+            os.chmod(folder, shared)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: without it a renamed file may be gone after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
