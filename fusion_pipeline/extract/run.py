@@ -294,9 +294,10 @@ class _Run:
         names = ", ".join(target.name for target in waiting if isinstance(target, BackboneTarget)) or "checking"
         with self._loader(names) as loader:
             for number, rows in self._partitions():
-                open_ones = [target for target in waiting if target.is_open and not bad]
-                pending = [target for target in open_ones if not target.has(number) and target.claim(number)]
-                result = self._compute(loader, rows, pending, check=bool(pending))
+                missing = [target for target in waiting if target.is_open and not target.has(number)]
+                pending = [] if bad else [target for target in missing if target.claim(number)]
+                # Once an image is bad nothing more is computed, but whoever mends it wants to know of all others.
+                result = self._compute(loader, rows, pending, check=bool(missing if bad else pending))
                 self._sha256 += result.sha256
                 if self.options.on_bad == "stop":
                     bad.update(result.bad)
