@@ -14,6 +14,7 @@ from fusion_pipeline.errors import IncompleteError, UsageError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.backbones import Backbone
+    from fusion_pipeline.extract.repair import Repair
     from fusion_pipeline.extract.run import Extraction, Options, Progress
     from fusion_pipeline.extract.source import SourceDifference
     from fusion_pipeline.images.index import ImageFolder
@@ -116,6 +117,24 @@ def source_differences(settings: Settings, home: Cache) -> tuple[SourceDifferenc
 
     folder = image_folder(settings)
     return compare_with_source(home[folder.name].index(), folder)
+
+
+def run_repair(settings: Settings, progress: Progress, tell: Callable[[str], object]) -> Repair:
+    """Repair what the settings name: everything that needs no images, and the stores of those at hand."""
+    from fusion_pipeline.extract.repair import Repair, damaged_stores, repair, restore
+
+    home, chosen = opened_cache(settings), chosen_dataset(settings)
+    if settings.data is not None:
+        options = extraction_options(settings)
+        return repair(
+            image_folder(settings), home, lambda name: configured_backbone(settings, name), options, progress, tell
+        )
+    restored = restore(home, chosen)
+    damaged = [report for name in home if chosen in (None, name) for report in damaged_stores(home[name])]
+    if damaged:
+        listed = ", ".join(f"'{printable(report.dataset)}/{printable(report.folder)}'" for report in damaged)
+        raise UsageError(f"Repairing {listed} needs the images. Give their folder with --data.")
+    return Repair(restored)
 
 
 def run_extraction(

@@ -28,7 +28,7 @@ from fusion_pipeline.config import Settings
     "expected",
     multiple=True,
     metavar="SHA256",
-    help="Refuse a store whose manifest has another digest; repeats, and the index counts. 'fusion cache info' tells them.",
+    help="Refuse a store, the index included, whose manifest has another digest; repeats. 'fusion cache info' tells them.",
 )
 @uses("gate", "data", "dataset", "cache", "local_copy", "folds", "seed", "executor", "workers", "runs")
 def train(

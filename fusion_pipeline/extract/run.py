@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -20,7 +20,7 @@ from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows,
 from fusion_pipeline.extract.targets import BackboneTarget, IndexTarget, Target
 from fusion_pipeline.extract.verdict import Verdict, judge
 from fusion_pipeline.images.decode import DecodeBudget, Reason
-from fusion_pipeline.images.index import ImageFolder, dataset_digest, refuse_cache_inside
+from fusion_pipeline.images.index import ImageFolder, refuse_cache_inside
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.attempt import tidy_published
 from fusion_pipeline.store.layout import PARTITION_ROWS
@@ -191,15 +191,51 @@ def extract(
         refuse_cache_inside(folder.root, cache.location)
     cache.backend.check_writable()
     tidy_published(cache.backend, folder.name)
-    run = _Run(folder, backbones, cache, options, progress or silent, tell)
+    device = find_device(options.device)
+    targets: list[Target] = [
+        IndexTarget(folder, options.budget),
+        *(BackboneTarget(backbone, options.dtype, device, options.budget) for backbone in backbones),
+    ]
+    run = _Run(folder, targets, cache, options, progress or silent, tell)
     try:
         index, *stores = run.publish_all()
     finally:
         run.close()
-    if not options.mend:
-        cache[folder.name].mark_current(index.store, [result.store for result in stores])
+    cache[folder.name].mark_current(index.store, [result.store for result in stores])
     seconds = time.perf_counter() - started
     return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, judge(run.meter, run.options.threads))
+
+
+def mend(
+    folder: ImageFolder,
+    target: Target,
+    cache: Cache,
+    options: Options,
+    progress: Progress,
+    tell: Callable[[str], object],
+) -> StoreResult:
+    """Make a damaged store anew of what is left of it, computing only the partitions that are not good any more.
+
+    Parameters
+    ----------
+    folder : ImageFolder
+        The very images that it was made of.
+    target : Target
+        The store.
+    cache, options, progress, tell
+        As `extract` has them; partition rows and batch size should be those of the store.
+
+    Returns
+    -------
+    StoreResult
+        The store as it is published now.
+    """
+    run = _Run(folder, [target], cache, replace(options, mend=True), progress, tell)
+    try:
+        (result,) = run.publish_all()
+    finally:
+        run.close()
+    return result
 
 
 class _Run:
@@ -208,7 +244,7 @@ class _Run:
     def __init__(
         self,
         folder: ImageFolder,
-        backbones: Sequence[Backbone],
+        targets: Sequence[Target],
         cache: Cache,
         options: Options,
         progress: Progress,
@@ -220,11 +256,7 @@ class _Run:
         self._cache = cache
         self._progress = progress
         self._tell = tell
-        self._device = find_device(options.device)
-        self._targets: list[Target] = [
-            IndexTarget(folder, options.budget),
-            *(BackboneTarget(backbone, options.dtype, self._device, options.budget) for backbone in backbones),
-        ]
+        self._targets = list(targets)
         self._paths = [folder.absolute(row) for row in range(len(folder))]
         self._sha256: list[str] = []
 
@@ -233,7 +265,7 @@ class _Run:
         self._find_published()
         self._begin([target for target in self._targets if target.published is None])
         bad = self._first_pass()
-        digest = dataset_digest(self._folder.paths, self._sha256, self._folder.labels, self._folder.class_names)
+        digest = self._folder.digest(self._sha256)
         if not bad:
             self._complete([target for target in self._targets if target.is_open])
         missing = [target for target in self._targets if not self._find(target, digest)]
@@ -399,7 +431,11 @@ class _Run:
     def _made(self) -> dict[str, Any]:
         versions = {name: version(name) for name in _VERSIONS}
         versions |= {"fusion-pipeline": __version__, "python": platform.python_version()}
-        return {"versions": versions, "batch_size": self.options.batch_size, **describe_device(self._device)}
+        return {
+            "versions": versions,
+            "batch_size": self.options.batch_size,
+            **describe_device(find_device(self.options.device)),
+        }
 
     @contextmanager
     def _loader(self, description: str) -> Iterator[ImageLoader]:

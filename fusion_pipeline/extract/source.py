@@ -57,10 +57,14 @@ def compare_with_source(index: Store, folder: ImageFolder) -> tuple[SourceDiffer
         Sorted by path; empty if nothing changed.
     """
     before = dict(zip(index.sample_paths, index.sample_sha256, strict=True))
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        hashes = pool.map(lambda row: read_file(folder.absolute(row), DecodeBudget()).sha256, range(len(folder)))
-        now = dict(zip(folder.paths, hashes, strict=True))
+    now = dict(zip(folder.paths, hash_images(folder), strict=True))
     return tuple(sorted(_differences(before, now), key=lambda item: (item.sample, item.kind)))
+
+
+def hash_images(folder: ImageFolder) -> list[str]:
+    """Return the sha256 of each image file, hexadecimal; empty for one that cannot be read."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return list(pool.map(lambda row: read_file(folder.absolute(row), DecodeBudget()).sha256, range(len(folder))))
 
 
 def _differences(before: dict[bytes, str], now: dict[bytes, str]) -> Iterator[SourceDifference]:

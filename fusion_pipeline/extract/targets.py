@@ -132,8 +132,8 @@ class Target(ABC):
             return False
         for damage in () if mend else verify(store, read=False):
             raise IntegrityError(
-                f"Store '{folder}' of cache '{printable(cache.location)}' is damaged: '{damage.file}' is missing or cut "
-                "short. 'fusion cache repair' with the same --data and --cache mends it."
+                f"Store '{folder}' of cache '{printable(cache.location)}' is damaged: '{damage.file}' is missing or "
+                "cut short. 'fusion cache repair' with the same --data and --cache mends it."
             )
         self.published = store
         return True

@@ -70,11 +70,14 @@ class ImageFolder:
         """The paths as text; `os.fsencode` gives back the very bytes."""
         return tuple(os.fsdecode(path) for path in self.paths)
 
+    def digest(self, sha256: Sequence[str]) -> str:
+        """Return the digest of this version of the data set, given the sha256 of each file."""
+        return dataset_digest(self.paths, sha256, self.labels, self.class_names)
+
     @cached_property
     def listing(self) -> str:
         """Digest of what is listed: equal for equal paths and labels, whatever the files hold."""
-        nothing = [b""] * len(self.paths)
-        return dataset_digest(self.paths, nothing, self.labels, self.class_names)
+        return self.digest([""] * len(self.paths))
 
     def samples_per_class(self) -> npt.NDArray[np.int64]:
         """Return the number of rows of each class: int64 ``(n_classes,)``."""

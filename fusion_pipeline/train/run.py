@@ -169,8 +169,8 @@ def expect_manifests(stores: Sequence[Store], expected: Sequence[str]) -> None:
     for store in (stores[0].index, *stores) if noted else ():
         if store.manifest_digest.removeprefix("sha256:") not in noted:
             raise RefusedError(
-                f"Store '{printable(store.dataset)}/{printable(store.folder)}' has the manifest {store.manifest_digest}, "
-                "which is not among those expected. Ask who noted them, or add it with --expect-manifest."
+                f"Store '{printable(store.dataset)}/{printable(store.folder)}' has the manifest "
+                f"{store.manifest_digest}, which is not among those expected. Ask who noted them, or add it with --expect-manifest."
             )
 
 

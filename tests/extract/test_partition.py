@@ -12,7 +12,7 @@ from PIL import Image
 
 from fusion_pipeline.errors import UnusableDataError
 from fusion_pipeline.extract import partition
-from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, compute_partition
+from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, Taken, Task, compute_partition
 from fusion_pipeline.extract.producers import Prepared
 from fusion_pipeline.extract.verdict import judge
 from fusion_pipeline.images.decode import DecodeBudget, RawFile, Reason, read_file
@@ -56,8 +56,8 @@ def loader(meter: Meter | None = None, **options: Any) -> ImageLoader:
 
 def compute(paths: list[bytes], *producers: Mean, dtype: str = "float32", stop: bool = False) -> PartitionRows:
     with loader() as images:
-        dtypes = [{"features": dtype}] * len(producers)
-        return compute_partition(images, paths, 100, producers, dtypes, stop_on_bad=stop)
+        tasks = [Task(producer, {"features": dtype}) for producer in producers]
+        return compute_partition(images, paths, 100, tasks, stop_on_bad=stop)
 
 
 def test_few_images_are_read_ahead(paths: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_few_images_are_read_ahead(paths: list[bytes], monkeypatch: pytest.Monke
 
     monkeypatch.setattr(partition, "read_file", reading)
     with loader() as images:
-        batches = images.batches(paths, [Mean()], check=False)
+        batches = images.batches(paths, [Task(Mean(), {"features": "float32"})], check=False)
         next(batches)
         assert len(read) <= 3 * BATCH
         assert sum(len(batch) for batch in batches) == ROWS - BATCH
@@ -91,6 +91,50 @@ def test_equal_preparations_are_shared(paths: list[bytes]) -> None:
     assert len(one.prepared) + len(two.prepared) == ROWS
     assert len(other.prepared) == ROWS
     assert np.array_equal(result.arrays[0]["features"] * 2, result.arrays[1]["features"])
+
+
+def test_twins_are_computed_once(paths: list[bytes]) -> None:
+    """Rows 1 and 2 show the image of row 0, in its batch; the last row does so in another one."""
+    producer = Mean()
+    twins = [paths[0], paths[0], paths[0], *paths[3 : ROWS - 1], paths[0]]
+    result = compute(twins, producer)
+    expected = compute(paths, Mean()).arrays[0]["features"]
+    assert np.array_equal(result.arrays[0]["features"], expected[[0, 0, 0, *range(3, ROWS - 1), 0]])
+    assert sum(producer.batches) == ROWS - 3
+    assert result.reused == ({"this store": 3},)
+
+
+def test_known_rows_are_taken_and_not_decoded(paths: list[bytes]) -> None:
+    known = compute(paths, Mean())
+    rows = dict(zip(known.sha256[:5], known.arrays[0]["features"][:5], strict=True))
+    producer = Mean()
+
+    def take(sha256: str) -> Taken | None:
+        return ("there", {"features": rows[sha256]}) if sha256 in rows else None
+
+    with loader() as images:
+        task = Task(producer, {"features": "float32"}, take)
+        result = compute_partition(images, paths, 100, [task], stop_on_bad=True)
+    assert np.array_equal(result.arrays[0]["features"], known.arrays[0]["features"])
+    assert (sum(producer.batches), len(producer.prepared)) == (ROWS - 5, ROWS - 5)
+    assert result.reused == ({"there": 5},)
+
+
+def test_bad_images_alone_see_no_network(paths: list[bytes], tmp_path: Path) -> None:
+    """All other images of the partition are known: a bad one among them costs no forward pass."""
+    known = compute(paths, Mean())
+    rows = dict(zip(known.sha256, known.arrays[0]["features"], strict=True))
+    spoilt = [*paths[:5], bytes(tmp_path / "missing.png"), *paths[6:]]
+    producer = Mean()
+    with loader() as images:
+        task = Task(
+            producer,
+            {"features": "float32"},
+            lambda sha256: ("there", {"features": rows[sha256]}) if sha256 in rows else None,
+        )
+        result = compute_partition(images, spoilt, 100, [task], stop_on_bad=False)
+    assert producer.batches == []
+    assert np.isnan(result.arrays[0]["features"]).ravel().tolist() == [row == 5 for row in range(ROWS)]
 
 
 def test_bad_rows_are_nan_and_the_others_as_ever(paths: list[bytes], tmp_path: Path) -> None:
@@ -125,7 +169,7 @@ def test_bad_files_are_found_without_producers(paths: list[bytes], tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("factor", "dtype", "message"),
-    [(1e6, "float16", "overflow float16; use --dtype float32"), (float("inf"), "float32", "are not finite numbers")],
+    [(1e6, "float16", "overflow float16; use --dtype float32 --anew"), (float("inf"), "float32", "are not finite numbers")],
 )
 def test_values_that_cannot_be_stored(paths: list[bytes], factor: float, dtype: str, message: str) -> None:
     with pytest.raises(UnusableDataError, match=rf"000\.png' {message}"):
@@ -136,7 +180,7 @@ def test_progress_and_seconds_are_booked(paths: list[bytes]) -> None:
     done: list[int] = []
     meter = Meter()
     with loader(meter, progress=done.append) as images:
-        compute_partition(images, paths, 0, [Mean()], [{"features": "float32"}], stop_on_bad=False)
+        compute_partition(images, paths, 0, [Task(Mean(), {"features": "float32"})], stop_on_bad=False)
     assert sum(done) == meter.opens == ROWS
     assert {stage: meter.images[stage] for stage in ("read", "decode", "resize", "mean times 1")} == dict.fromkeys(
         ("read", "decode", "resize", "mean times 1"), ROWS

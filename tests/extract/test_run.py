@@ -18,6 +18,7 @@ from fusion_pipeline.errors import IntegrityError, RefusedError, StaleError, Unu
 from fusion_pipeline.extract import run as run_module
 from fusion_pipeline.extract import targets as targets_module
 from fusion_pipeline.extract.engine import EagerEngine
+from fusion_pipeline.extract.producers import BackboneProducer
 from fusion_pipeline.extract.run import Options, extract
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import list_image_folder
@@ -43,15 +44,15 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Lengths of the batches that go through a network."""
+    """Lengths of the batches of images that go through a network."""
     lengths: list[int] = []
-    true_forward = EagerEngine.forward
+    true_compute = BackboneProducer.compute
 
-    def forward(self: EagerEngine, images: np.ndarray) -> Any:
-        lengths.append(len(images))
-        return true_forward(self, images)
+    def compute(self: BackboneProducer, batch: Any) -> Any:
+        lengths.append(len(batch[0]))
+        return true_compute(self, batch)
 
-    monkeypatch.setattr(EagerEngine, "forward", forward)
+    monkeypatch.setattr(BackboneProducer, "compute", compute)
     return lengths
 
 
@@ -127,19 +128,27 @@ def _move(data: Path) -> None:
 
 @pytest.mark.parametrize("change", [_edit, _add, _remove, _rename, _move])
 def test_changed_images_are_a_new_version(
-    data: Path, cache: Path, tiny_resnet: Tiny, change: Callable[[Path], None]
+    data: Path, cache: Path, tiny_resnet: Tiny, change: Callable[[Path], None], forwards: list[int]
 ) -> None:
+    """Only images that no store has seen cost a forward pass, whatever they are called."""
     old = run(data, cache, tiny_resnet)
     before = {name: digest for name, digest in tree_bytes(cache).items() if not name.endswith("current.json")}
     change(data)
     new = run(data, cache, tiny_resnet)
-    rows = len(list(data.rglob("*.png")))
-    assert computed(new) == [rows, rows]
+    changed = 1 if change in (_edit, _add) else 0
+    assert computed(new) == [changed, changed]
+    assert sum(forwards) == N + changed
     assert new.index.store.manifest.dataset != old.index.store.manifest.dataset
     after = tree_bytes(cache)
     assert {name: after[name] for name in before} == before
     fresh = run(data, cache.with_name("fresh"), tiny_resnet)
-    assert contents(new) == contents(fresh)
+    assert contents(new)[0] == contents(fresh)[0]
+    for name in ("features", "imagenet_probabilities"):  # another batch may change the last bits
+        one, other = (result.backbones[0].store.array(name)[:] for result in (new, fresh))
+        assert np.allclose(one, other, rtol=2e-3, atol=1e-6)
+    if not changed:
+        reused = new.backbones[0].store.manifest.made["reused_from"]
+        assert reused == {old.backbones[0].store.manifest_digest: len(new.backbones[0].store.sample_ids)}
     stores = Cache(cache)["flowers"]
     assert stores.index().manifest == new.index.store.manifest
     assert stores["small_resnet"].manifest == new.backbones[0].store.manifest
@@ -177,13 +186,14 @@ def test_an_image_that_changes_during_the_run(
 ) -> None:
     run(data, cache, tiny_resnet)
     _edit(data)
-    true_later_pass = run_module._Run._later_pass
+    true_complete = run_module._Run._complete
 
     def change_again(self: Any, targets: Any) -> None:
-        write_picture(data / "tulip" / "000.png", seed=99)
-        true_later_pass(self, targets)
+        if targets:
+            write_picture(data / "tulip" / "000.png", seed=99)
+        true_complete(self, targets)
 
-    monkeypatch.setattr(run_module._Run, "_later_pass", change_again)
+    monkeypatch.setattr(run_module._Run, "_complete", change_again)
     with pytest.raises(StaleError, match=r"tulip/000\.png"):
         run(data, cache, tiny_resnet)
 
@@ -214,8 +224,8 @@ def test_partitions_before_a_bad_image_are_kept(
     with pytest.raises(UnusableDataError):
         run(bad_data, cache, tiny_resnet)
     forwards.clear()
-    write_picture(bad_data / "rose" / "001.png", seed=1)
-    write_picture(bad_data / "tulip" / "002.png", seed=2)
+    write_picture(bad_data / "rose" / "001.png", seed=71)
+    write_picture(bad_data / "tulip" / "002.png", seed=72)
     result = run(bad_data, cache, tiny_resnet)
     assert computed(result) == [5, 5]
     assert sum(forwards) == 5
@@ -261,11 +271,11 @@ def test_a_mended_image_is_not_reported_again(
         patch.setattr(run_module._Run, "_publish", die)
         with pytest.raises(KeyboardInterrupt):
             run(bad_data, cache, tiny_resnet, on_bad="skip")
-    write_picture(bad_data / "rose" / "001.png", seed=1)
+    write_picture(bad_data / "rose" / "001.png", seed=71)
     with pytest.raises(UnusableDataError, match="1 of 9 images") as caught:
         run(bad_data, cache, tiny_resnet)
     assert "rose/001.png" not in str(caught.value)
-    write_picture(bad_data / "tulip" / "002.png", seed=2)
+    write_picture(bad_data / "tulip" / "002.png", seed=72)
     result = run(bad_data, cache, tiny_resnet)
     assert computed(result) == [1, 1]  # the run before has redone the partition of the first one
     assert contents(result) == contents(run(bad_data, cache.with_name("fresh"), tiny_resnet))
@@ -315,15 +325,20 @@ def test_partition_size_does_not_change_the_key(data: Path, tmp_path: Path, tiny
     assert np.allclose(small, large, rtol=2e-3, atol=1e-6)
 
 
-def test_an_attempt_with_other_partitions_is_left_alone(
+def test_an_attempt_with_other_partitions_gives_its_rows(
     data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(run_module._Run, "_publish", _refuse)
         with pytest.raises(RefusedError):
             run(data, cache, tiny_resnet)
+    before = tree_bytes(cache)
     result = run(data, cache, tiny_resnet, partition_rows=5)
-    assert computed(result) == [N, N]
+    assert computed(result) == [0, 0]
+    assert before.items() <= tree_bytes(cache).items()
+    assert result.backbones[0].store.manifest.made["reused_from"] == {"an unfinished store": N}
+    store = run(data, cache.with_name("fresh"), tiny_resnet).backbones[0].store
+    assert np.array_equal(result.backbones[0].store.features[:], store.features[:])
 
 
 def _refuse(*_: object) -> None:
@@ -425,7 +440,7 @@ def test_a_published_store_with_files_missing_is_not_up_to_date(
         chunk.unlink()
     else:
         chunk.write_bytes(b"abc")
-    with pytest.raises(IntegrityError, match=r"'features/c/1/0' is missing or cut short. Remove the store's folder"):
+    with pytest.raises(IntegrityError, match=r"'features/c/1/0' is missing or cut short. 'fusion cache repair'"):
         run(data, cache, tiny_resnet)
     shutil.rmtree(cache / "flowers" / store.folder)
     assert computed(run(data, cache, tiny_resnet)) == [0, N]
@@ -481,21 +496,24 @@ def test_what_an_earlier_run_computed_with_is_told(
 def test_a_publication_that_was_cut_short_is_finished(
     data: Path, cache: Path, tiny_resnet: Tiny, forwards: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run dies after it has moved the backbone's arrays to where their manifest is to be."""
-    true_create = LocalBackend.create
+    """A run dies after it has put the backbone's arrays to where their manifest is to be."""
+    true_swap = LocalBackend.swap
 
-    def create(self: LocalBackend, path: str, content: bytes) -> bool:
+    def swap(self: LocalBackend, path: str, before: bytes | None, content: bytes) -> bool:
         if "small_resnet" in path:
             raise KeyboardInterrupt
-        return true_create(self, path, content)
+        return true_swap(self, path, before, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalBackend, "create", create)
+        patch.setattr(LocalBackend, "swap", swap)
         with pytest.raises(KeyboardInterrupt):
             run(data, cache, tiny_resnet)
     forwards.clear()
     again = run(data, cache, tiny_resnet)
     assert (computed(again), forwards) == ([0, 0], [])
+    (folder,) = (cache / "flowers").glob("small_resnet-*")
+    assert len([path for path in (folder / "attempts").iterdir() if path.is_dir()]) == 1  # nothing half-done is left
+    assert list((cache / "flowers" / "attempts").iterdir()) == []
     assert contents(again) == contents(run(data, cache.with_name("fresh"), tiny_resnet))
 
 
@@ -506,13 +524,14 @@ def test_an_image_that_changes_while_its_partition_is_redone(
         patch.setattr(run_module._Run, "_publish", _refuse)
         with pytest.raises(RefusedError):
             run(data, cache, tiny_resnet)
-    seeds, true_redo = itertools.count(100), run_module._Run._redo_changed
+    write_picture(data / "rose" / "001.png", seed=100)
+    seeds, true_recompute = itertools.count(101), run_module._Run._recompute
 
     def change_again(self: Any, *arguments: Any) -> None:
         write_picture(data / "rose" / "001.png", seed=next(seeds))
-        true_redo(self, *arguments)
+        true_recompute(self, *arguments)
 
-    monkeypatch.setattr(run_module._Run, "_redo_changed", change_again)
+    monkeypatch.setattr(run_module._Run, "_recompute", change_again)
     with pytest.raises(StaleError, match=r"rose/001\.png"):
         run(data, cache, tiny_resnet)
 
@@ -531,7 +550,7 @@ def test_other_labels_of_the_same_files_are_not_taken_for_the_same_version(data:
     extract(folder, [], Cache(cache), Options(device="cpu", workers=2))
     relabelled = replace(folder, labels=(1, *folder.labels[1:]))
     result = extract(relabelled, [], Cache(cache), Options(device="cpu", workers=2))
-    assert (computed(result), result.opens) == ([N], N)
+    assert (computed(result), result.opens) == ([0], N)  # the very images: their thumbnails are known
     assert result.index.store.labels.tolist() == list(relabelled.labels)
 
 

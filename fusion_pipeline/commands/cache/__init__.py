@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from fusion_pipeline.commands.cache.ls import list_stores
+from fusion_pipeline.commands.cache.repair import repair
 from fusion_pipeline.commands.cache.verify import verify
 
 
@@ -18,5 +19,5 @@ def cache() -> None:
     """
 
 
-for _command in (list_stores, verify):
+for _command in (list_stores, verify, repair):
     cache.add_command(_command)

@@ -90,7 +90,7 @@ def _lines(report: Report, location: str) -> Iterator[str]:
 
 def _difference_lines(differences: tuple[SourceDifference, ...]) -> Iterator[str]:
     if differences:
-        yield f"{len(differences):,} images differ from the index. Run 'fusion extract' again for the images as they are."
+        yield f"{len(differences):,} images differ from the index. 'fusion extract' takes them as they are now."
     for item in differences[: exits.SHOWN]:
         yield f"  {item.kind:<8} {printable(item.text)}"
     if len(differences) > exits.SHOWN:

@@ -1,0 +1,81 @@
+"""`fusion cache repair`: damaged stores whole again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fusion_pipeline.commands import inputs
+from fusion_pipeline.commands.console import RESUMES, Console
+from fusion_pipeline.commands.options import uses
+from fusion_pipeline.config import Settings
+from fusion_pipeline.errors import printable
+
+if TYPE_CHECKING:
+    from fusion_pipeline.extract.repair import Repair, Repaired
+
+
+@click.command()
+@uses(
+    "data",
+    "dataset",
+    "cache",
+    "single_writer",
+    "weights",
+    "device",
+    "workers",
+    "follow_symlinks",
+    interrupted=RESUMES,
+)
+def repair(settings: Settings, console: Console) -> None:
+    """Make damaged stores whole again.
+
+    Reads every file. Damaged and lost manifests are restored from their second copies, which needs no images.
+    Partitions with damaged files are computed again from the images of --data; what is good is kept. On the kind of
+    machine that made a store its bytes become what they were. The damaged files stay until 'fusion cache gc'.
+
+    \b
+    Example:
+      fusion cache repair --data flowers17
+    """
+    result = inputs.run_repair(settings, console.progress, console.note)
+    console.tell(_lines(result))
+    for error in result.failures:
+        console.warn(str(error))
+    console.document(
+        {
+            "restored": list(result.restored),
+            "stores": [_to_json(item) for item in result.stores],
+            "failures": [{"message": str(error), "exit_code": error.exit_code} for error in result.failures],
+        }
+    )
+    if result.failures:
+        raise SystemExit(result.failures[0].exit_code)
+
+
+def _lines(result: Repair) -> Iterator[str]:
+    yield from (f"restored {printable(path)}" for path in result.restored)
+    for item in result.stores:
+        store = item.result.store
+        same = "every byte as it was" if item.is_identical else "other bytes than before: another machine or version"
+        yield (
+            f"repaired {printable(store.dataset)}/{printable(store.folder)}: {item.result.computed:,} of "
+            f"{store.rows:,} rows computed; {same}"
+        )
+    if not (result.restored or result.stores or result.failures):
+        yield "Nothing is damaged."
+
+
+def _to_json(item: Repaired) -> dict[str, Any]:
+    store = item.result.store
+    return {
+        "dataset": store.dataset,
+        "folder": store.folder,
+        "backbone": store.name,
+        "computed": item.result.computed,
+        "rows": store.rows,
+        "manifest": store.manifest_digest,
+        "identical": item.is_identical,
+    }

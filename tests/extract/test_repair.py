@@ -1,0 +1,171 @@
+"""Damage in every class of file, and the store that is whole again: byte by byte what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fusion_pipeline.errors import IncompleteError, StaleError
+from fusion_pipeline.extract.repair import Repair, damaged_stores, repair
+from fusion_pipeline.extract.run import Options
+from fusion_pipeline.images.index import list_image_folder
+from fusion_pipeline.store import Cache, Store
+from tests.builders import Tiny, write_picture, write_pictures, write_weights
+from tests.extract.made import OPTIONS, contents, run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "flowers", per_class=4)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def mend(data: Path, cache: Path, *tinies: Tiny, **options: object) -> Repair:
+    known = {tiny.name: tiny.backbone for tiny in tinies}
+    with_options = Options(**{**OPTIONS, "batch_size": 2, "partition_rows": 7, **options})  # type: ignore[arg-type]
+    return repair(list_image_folder(data), Cache(cache), known.get, with_options)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("harm", [flip, cut, lose])
+@pytest.mark.parametrize(
+    ("file", "computed"),
+    [
+        ("features/c/1/0", 4),
+        ("imagenet_probabilities/c/0/0", 4),
+        ("status/c/2", 4),
+        ("features/zarr.json", 0),
+        ("zarr.json", 0),
+        ("head_weight/c/0/0", 0),
+    ],
+)
+def test_only_what_is_damaged_is_computed(
+    data: Path, cache: Path, tiny_resnet: Tiny, file: str, computed: int, harm: Callable[[Path], None]
+) -> None:
+    before = run(data, cache, tiny_resnet)
+    store = before.backbones[0].store
+    harm(store.path / file)
+    result = mend(data, cache, tiny_resnet)
+    (repaired,) = result.stores
+    assert repaired.is_identical
+    assert repaired.result.computed == computed
+    assert damaged_stores(Cache(cache)["flowers"]) == []
+    now = Cache(cache)["flowers"]["small_resnet"]
+    assert now.manifest.content == store.manifest.content
+    assert now.manifest.attempt != store.manifest.attempt
+    assert now.features[:].tobytes() == repaired.result.store.features[:].tobytes()
+    assert contents(run(data, cache, tiny_resnet)) == contents(before)
+
+
+@pytest.mark.parametrize("file", ["thumbnails_32/c/0/0/0/0", "sha256/c/0/0", "label/c/0", "sample_path_bytes/c/0"])
+def test_an_index_is_repaired_first(data: Path, cache: Path, tiny_resnet: Tiny, file: str) -> None:
+    before = run(data, cache, tiny_resnet)
+    flip(before.index.store.path / file)
+    flip(before.backbones[0].store.path / "features/c/0/0")
+    result = mend(data, cache, tiny_resnet)
+    assert [item.before.name for item in result.stores] == ["index", "small_resnet"]
+    assert all(item.is_identical for item in result.stores)
+    assert result.stores[1].result.computed == 4
+    assert damaged_stores(Cache(cache)["flowers"]) == []
+
+
+def manifest_of(store: Store) -> Path:
+    return store.path.parents[1] / "manifest.json"
+
+
+@pytest.mark.parametrize("harm", [flip, cut, lose])
+def test_a_manifest_is_restored_from_its_copy(
+    data: Path, cache: Path, tiny_resnet: Tiny, harm: Callable[[Path], None]
+) -> None:
+    store = run(data, cache, tiny_resnet).backbones[0].store
+    harm(manifest_of(store))
+    assert [report.folder for report in damaged_stores(Cache(cache)["flowers"])] == [store.folder]
+    result = mend(data, cache)
+    assert result.restored == (f"flowers/{store.folder}/manifest.json",)
+    assert result.stores == ()
+    assert manifest_of(store).read_bytes() == store.manifest_bytes
+    assert damaged_stores(Cache(cache)["flowers"]) == []
+
+
+def test_a_store_without_a_good_manifest_says_so(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    store = run(data, cache, tiny_resnet).backbones[0].store
+    flip(manifest_of(store))
+    flip(store.path.with_name(f"{store.path.name}.json"))
+    (failure,) = mend(data, cache, tiny_resnet).failures
+    assert isinstance(failure, IncompleteError)
+    assert "has lost both copies of its manifest" in str(failure)
+
+
+def test_other_images_cannot_repair(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    store = run(data, cache, tiny_resnet).backbones[0].store
+    flip(store.path / "features/c/0/0")
+    before = manifest_of(store).read_bytes()
+    write_picture(data / "iris" / "000.png", seed=90)
+    (failure,) = mend(data, cache, tiny_resnet).failures
+    assert isinstance(failure, StaleError)
+    assert "was made of other images" in str(failure)
+    assert manifest_of(store).read_bytes() == before
+
+
+def test_other_weights_cannot_repair(data: Path, cache: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    store = run(data, cache, tiny_resnet).backbones[0].store
+    flip(store.path / "features/c/0/0")
+    weights = write_weights(tmp_path / "other.safetensors", tiny_resnet.architecture, seed=5, num_classes=10)
+    (failure,) = mend(data, cache, replace(tiny_resnet, weights=weights)).failures
+    assert isinstance(failure, StaleError)
+    assert "weights was 'sha256:" in str(failure)
+
+
+def test_an_unknown_backbone_cannot_be_repaired(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    store = run(data, cache, tiny_resnet).backbones[0].store
+    flip(store.path / "features/c/0/0")
+    (failure,) = mend(data, cache).failures
+    assert "Nothing here knows backbone 'small_resnet'" in str(failure)
+
+
+def test_bad_rows_stay_what_they_were(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    (data / "iris" / "002.png").write_bytes(b"no image")
+    store = run(data, cache, tiny_resnet, on_bad="skip").backbones[0].store
+    flip(store.path / "features/c/0/0")
+    flip(store.path / "features/c/2/0")
+    (repaired,) = mend(data, cache, tiny_resnet).stores
+    assert repaired.is_identical
+    assert repaired.result.computed == 8
+
+
+def test_nothing_is_damaged(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    run(data, cache, tiny_resnet)
+    assert mend(data, cache, tiny_resnet) == Repair()
+
+
+def test_the_current_version_stays_current(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    """An older version of the images is repaired while a newer one is current."""
+    old = run(data, cache, tiny_resnet)
+    content = (data / "iris" / "000.png").read_bytes()
+    write_picture(data / "iris" / "000.png", seed=91)
+    new = run(data, cache, tiny_resnet)
+    (data / "iris" / "000.png").write_bytes(content)
+    flip(old.backbones[0].store.path / "features/c/2/0")
+    (repaired,) = mend(data, cache, tiny_resnet).stores
+    assert repaired.is_identical
+    assert Cache(cache)["flowers"].index().manifest == new.index.store.manifest
