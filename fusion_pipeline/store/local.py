@@ -7,12 +7,12 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fusion_pipeline.errors import RefusedError, StorageError, printable
-from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile
+from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile, drain
 
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link; a socket
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV)
@@ -129,9 +129,9 @@ class LocalBackend(Backend):
             with self._storage_errors(path, len(files[path])):
                 os.replace(self._write_partial(self.path(path), files[path]), self.path(path))
 
-        for _ in self.map(write, list(files)):
-            pass
-        self._sync_folders(files)
+        changed = self._make_folders_of(files)
+        drain(self.map(write, list(files)))
+        self._sync_folders(changed)
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a file durably unless there is one; on any POSIX file system, for ``link`` never replaces."""
@@ -160,9 +160,9 @@ class LocalBackend(Backend):
 
     def copy_all(self, files: Mapping[str, str]) -> None:
         """Link files to second names: the bytes stay where they are."""
+        changed = self._make_folders_of(files)
         for target, source in files.items():
             with self._storage_errors(target):
-                _make_folders(self.path(target).parent)
                 try:
                     os.link(self.path(source), self.path(target))
                 except FileExistsError:
@@ -173,7 +173,7 @@ class LocalBackend(Backend):
                     if error.errno not in _NO_LINKS:
                         raise
                     self._copy_bytes(source, target)
-        self._sync_folders(files)
+        self._sync_folders(changed)
 
     def remove(self, path: str) -> None:
         """Remove a folder; it is moved aside first, so that nobody sees the half of it."""
@@ -198,9 +198,9 @@ class LocalBackend(Backend):
     def may_write(self, path: str) -> bool:
         """Return whether this user may write into a folder, or make it."""
         folder = self.path(path)
-        while not folder.exists():
+        while not os.path.exists(folder):  # noqa: PTH110 - unlike Path.exists it takes a closed folder's content for absent
             folder = folder.parent
-        return os.access(folder, os.W_OK | os.X_OK)
+        return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
 
     def free_bytes(self) -> int:
         """Return the free space of the file system that holds the cache, in bytes."""
@@ -215,8 +215,15 @@ class LocalBackend(Backend):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
         os.replace(self._write_partial(self.path(target), content), self.path(target))
 
-    def _sync_folders(self, files: Mapping[str, object]) -> None:
-        for folder in {self.path(path).parent for path in files}:
+    def _make_folders_of(self, files: Iterable[str]) -> set[Path]:
+        """Make the folders that files will lie in; return all folders to be synced when the files are there."""
+        parents = {self.path(path).parent for path in files}
+        with self._storage_errors("", 0):
+            return parents.union(*map(_make_folders, parents))
+
+    def _sync_folders(self, folders: Iterable[Path]) -> None:
+        # The first sync makes the names in all of them last, on most file systems: the others then cost little.
+        for folder in folders:
             with self._storage_errors(str(folder), 0):
                 sync_folder(folder)
 
@@ -247,7 +254,8 @@ class LocalBackend(Backend):
         )
 
     def _write_partial(self, target: Path, content: bytes) -> Path:
-        _make_folders(target.parent)
+        for folder in _make_folders(target.parent):
+            sync_folder(folder)
         partial = target.with_name(f"{target.name}{PARTIAL}{uuid.uuid4().hex[:12]}")
         # 0o666 lets the umask decide: group members can read and, where their umask says so, repair.
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -285,15 +293,15 @@ class LocalBackend(Backend):
             ) from error
 
 
-def _make_folders(folder: Path) -> None:
-    """Make a folder and its missing parents, each one durably."""
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder and its missing parents; return the folders that must be synced for their names to last."""
     if folder.is_dir():
-        return
-    _make_folders(folder.parent)
+        return []
+    changed = _make_folders(folder.parent)
     with suppress(FileExistsError):
         folder.mkdir()
         _share_folder(folder)
-    sync_folder(folder.parent)
+    return [*changed, folder.parent]
 
 
 def _share_file(descriptor: int, folder: Path) -> None:
