@@ -39,9 +39,7 @@ def pieces(metadata: ArrayMetadata, files: dict[str, FileEntry]) -> list[Piece]:
     return found
 
 
-def read_piece(
-    backend: Backend, path: str, piece: Piece, metadata: ArrayMetadata, out: np.ndarray, check: Check
-) -> bool:
+def read_piece(backend: Backend, path: str, piece: Piece, out: np.ndarray, check: Check) -> bool:
     """Read one chunk into its rows of a matrix; return whether it is what was published.
 
     Parameters
@@ -51,8 +49,7 @@ def read_piece(
     path : str
         Where the chunk lies.
     piece : Piece
-    metadata : ArrayMetadata
-        Of the array.
+        What it must be, and where it belongs.
     out : ndarray
         The matrix, C-contiguous, in the array's dtype.
     check : {"sha256", "crc32c"}
@@ -63,16 +60,22 @@ def read_piece(
     -------
     bool
     """
-    body = memoryview(out[piece.rows].reshape(-1).view(np.uint8).data)
-    rest = bytearray(piece.entry.length - len(body))  # the padding of the last chunk, and the CRC
-    if backend.read_into(path, [body, memoryview(rest)]) != piece.entry.length:
+    body = out[piece.rows].reshape(-1).view(np.uint8)
+    rest = np.empty(piece.entry.length - len(body), np.uint8)  # the padding of the last chunk, and the CRC
+    if backend.read_into(path, [body.data, rest.data]) != piece.entry.length:
         return False
     if check == "crc32c" and piece.entry.crc32c is not None:
-        value = google_crc32c.extend(google_crc32c.value(body), bytes(rest))
-        return f"{value:08x}" == piece.entry.crc32c
-    sha256 = hashlib.sha256(body)
-    sha256.update(rest)
+        value = google_crc32c.extend(google_crc32c.value(body), rest[:-CRC_BYTES])
+        return f"{value:08x}" == piece.entry.crc32c and rest[-CRC_BYTES:].tobytes() == value.to_bytes(4, "little")
+    sha256 = hashlib.sha256(body.data)
+    sha256.update(rest.data)
     return sha256.hexdigest() == piece.entry.sha256
+
+
+def put_piece(content: bytes, piece: Piece, out: np.ndarray) -> None:
+    """Put the content of a chunk's file, which was checked, into its rows of a matrix."""
+    body = memoryview(out[piece.rows].reshape(-1).view(np.uint8).data)
+    body[:] = memoryview(content)[: len(body)]
 
 
 def is_plain(metadata: ArrayMetadata) -> bool:

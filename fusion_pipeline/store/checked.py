@@ -13,8 +13,8 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from fusion_pipeline.errors import IntegrityError, printable
 from fusion_pipeline.store.backend import Backend, drain
-from fusion_pipeline.store.bulk import Check, Piece, pieces, read_piece
-from fusion_pipeline.store.manifest import FileEntry, Manifest
+from fusion_pipeline.store.bulk import Check, Piece, pieces, put_piece, read_piece
+from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.metadata import ArrayMetadata
 
 _CHUNK = re.compile(r"/c(/\d+)*$")
@@ -111,13 +111,26 @@ class CheckedFiles(ZarrStore):
         IntegrityError
             If it is not what was published.
         """
-        path, entry = f"{self._prefix}/{key}", self._manifest.files[key]
+        entry = self._manifest.files[key]
         if self._copy is not None:
-            content = self._copy.read(path, at_most=entry.length)
-            if content is not None and FileEntry.of(content) == entry:
+            content = self._copy.read(f"{self._prefix}/{key}", at_most=entry.length)
+            if content is not None and entry.matches(content):
                 return content
+        return self._fetched(key)
+
+    def fetch(self, keys: Iterable[str]) -> None:
+        """Put files into the place for copies, if there is one; what has the right length is checked when it is read."""
+        copy = self._copy
+        if copy is None:
+            return
+        files = self._manifest.files
+        lacking = [key for key in keys if copy.length(f"{self._prefix}/{key}") != files[key].length]
+        drain(self._backend.map(lambda key: len(self._fetched(key)), lacking))
+
+    def _fetched(self, key: str) -> bytes:
+        path, entry = f"{self._prefix}/{key}", self._manifest.files[key]
         content = self._backend.read(path, at_most=entry.length)
-        if content is None or FileEntry.of(content) != entry:
+        if content is None or not entry.matches(content):
             raise self.damage(key, "is missing" if content is None else "is damaged")
         if self._copy is not None:
             self._copy.write(path, content)
@@ -141,12 +154,11 @@ class CheckedFiles(ZarrStore):
 
         def fill(piece: Piece) -> None:
             path = f"{self._prefix}/{piece.file}"
-            if self._copy is not None and read_piece(self._copy, path, piece, metadata, out, check):
-                return
-            if not read_piece(self._backend, path, piece, metadata, out, check):
-                raise self.damage(piece.file, "is missing or damaged")
-            if self._copy is not None:
-                self._copy.write(path, self.content(piece.file))
+            if self._copy is None:
+                if not read_piece(self._backend, path, piece, out, check):
+                    raise self.damage(piece.file, "is missing or damaged")
+            elif not read_piece(self._copy, path, piece, out, check):
+                put_piece(self._fetched(piece.file), piece, out)
 
         drain(self._backend.map(fill, chunks))
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -9,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import google_crc32c
+import numpy as np
 
 from fusion_pipeline.errors import FormatError, IntegrityError, RefusedError, printable
-from fusion_pipeline.store.identity import FORMAT_MAJOR, canonical_json, digest, digest_bytes
+from fusion_pipeline.store.identity import FORMAT_MAJOR, canonical_json, digest
+from fusion_pipeline.store.layout import CRC_BYTES
 
 FORMAT_NAME = "fusion-store"
 FORMAT_MINOR = 1
@@ -36,8 +39,8 @@ class FileEntry:
     sha256 : str
         Hexadecimal.
     crc32c : str or None
-        Of all its bytes, hexadecimal: finds accidents, swapped files included, eight times as fast. None in stores of
-        format 1.0.
+        Of all its bytes but the last four, hexadecimal: finds accidents, swapped files included, eight times as fast.
+        None in stores of format 1.0.
     """
 
     length: int
@@ -53,7 +56,19 @@ class FileEntry:
         >>> FileEntry.of(b"").length
         0
         """
-        return cls(len(content), digest_bytes(content).removeprefix("sha256:"), f"{google_crc32c.value(content):08x}")
+        # A chunk ends in its own CRC-32C. With these four bytes the sum would be the same for every chunk.
+        body = np.frombuffer(content, np.uint8)[:-CRC_BYTES]
+        return cls(len(content), hashlib.sha256(content).hexdigest(), f"{google_crc32c.value(body):08x}")
+
+    def matches(self, content: bytes) -> bool:
+        """Return whether a file with this content is what it must be, by length and sha256.
+
+        Examples
+        --------
+        >>> FileEntry.of(b"12").matches(b"12"), FileEntry.of(b"12").matches(b"21")
+        (True, False)
+        """
+        return len(content) == self.length and hashlib.sha256(content).hexdigest() == self.sha256
 
     @property
     def content(self) -> dict[str, Any]:

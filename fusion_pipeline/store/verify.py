@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fusion_pipeline.errors import FusionError, UsageError
-from fusion_pipeline.store.attempt import attempt_folders
+from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.cache import CURRENT, DatasetStores
 from fusion_pipeline.store.manifest import FileEntry
 from fusion_pipeline.store.metadata import ArrayMetadata
 from fusion_pipeline.store.publication import ATTEMPTS, MANIFEST, Publication, manifest_copy
 from fusion_pipeline.store.reader import Store
+from fusion_pipeline.store.unfinished import attempt_folders
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def verify(store: Store, *, read: bool = True, subset: Subset = ALL) -> Iterator
     Damage
         In the order of the file names.
     """
-    yield from _verify_copy(store)
+    yield from _verify_copy(store, subset)
     prefix = store.file("")
     lengths = {file.path.removeprefix(prefix): file.length for file in store.backend.walk(prefix.rstrip("/"))}
     names = [name for name in sorted(store.manifest.files) if subset.has(name)]
@@ -169,15 +171,16 @@ def lost_manifests(stores: DatasetStores) -> list[str]:
     return [folder for folder, found in suspects.items() if set(found) - announced]
 
 
-def _verify_copy(store: Store) -> Iterator[Damage]:
+def _verify_copy(store: Store, subset: Subset) -> Iterator[Damage]:
     """Compare the manifest's second copy with it; stores of format 1.0 have none."""
-    if store.manifest.minor < 1:
-        return
     folder = f"{store.dataset}/{store.folder}"
     path = manifest_copy(folder, store.manifest.attempt)
-    content = store.backend.read(path)
+    name = path.removeprefix(f"{folder}/")
+    if store.manifest.minor < 1 or not subset.has(name):
+        return
+    content = _readable(store.backend, path)
     if content != store.manifest_bytes:
-        yield Damage(path.removeprefix(f"{folder}/"), "missing" if content is None else "content")
+        yield Damage(name, "missing" if content is None else "content")
 
 
 def _verify_file(store: Store, name: str, lengths: Mapping[str, int], *, read: bool) -> Iterator[Damage]:
@@ -187,16 +190,20 @@ def _verify_file(store: Store, name: str, lengths: Mapping[str, int], *, read: b
     elif lengths[name] != entry.length:
         yield Damage(name, "length")
     elif read:
-        try:
-            content = store.backend.read(store.file(name), at_most=entry.length)
-        except FusionError:
-            content = None
+        content = _readable(store.backend, store.file(name), entry.length)
         if content is None:
             yield Damage(name, "missing")
-        elif FileEntry.of(content) != entry:
+        elif not entry.matches(content):
             yield Damage(name, "content")
         elif name.endswith("/zarr.json"):
             yield from _unnamed_chunks(name.removesuffix("/zarr.json"), content, store.manifest.files)
+
+
+def _readable(backend: Backend, path: str, at_most: int | None = None) -> bytes | None:
+    """Return the content of a file; None also for one that fails to be read, or is a link or a pipe."""
+    with suppress(FusionError):
+        return backend.read(path, at_most)
+    return None
 
 
 def _unnamed_chunks(array: str, metadata: bytes, files: Mapping[str, FileEntry]) -> Iterator[Damage]:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
+from zarr.core.buffer.cpu import Buffer
+from zarr.storage import MemoryStore
 
 from fusion_pipeline.store import layout
 from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays, index_arrays
@@ -44,6 +47,32 @@ def test_features_are_raw_little_endian_bytes_with_a_crc() -> None:
     assert (described["fill_value"], described["dimension_names"]) == ("NaN", ["sample", "feature"])
     assert described["shape"] == [2, 2]
     assert described["zarr_format"] == 3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_chunks_are_the_bytes_that_zarr_writes(dtype: str) -> None:
+    encoder = GroupEncoder(backbone_arrays(5, 3, dtype, head=True), rows=7, partition_rows=4)
+    values = {
+        spec.name: np.arange(7 * 5).reshape(7, 5)[: spec.rows or 7, *map(slice, spec.item_shape)].astype(spec.dtype)
+        for spec in encoder.specs.values()
+        if spec.item_shape
+    }
+    values |= {"status": np.arange(7, dtype=np.uint8), "head_bias": np.ones(3, np.float32)}
+    per_sample = [spec.name for spec in encoder.specs.values() if spec.per_sample]
+    files = {**encoder.whole("head_weight", values["head_weight"]), **encoder.whole("head_bias", values["head_bias"])}
+    for number, rows in enumerate((slice(0, 4), slice(4, 7))):
+        files |= encoder.partition(number, {name: values[name][rows] for name in per_sample})
+    assert files == written_by_zarr(encoder, values)
+
+
+def written_by_zarr(encoder: GroupEncoder, values: Rows) -> dict[str, bytes]:
+    """Return the chunk files that Zarr writes into arrays with an encoder's metadata."""
+    store: dict[str, Buffer] = {name: Buffer.from_bytes(content) for name, content in encoder.metadata().items()}
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        group = zarr.open_group(MemoryStore(store), mode="r+")
+        for name, rows in values.items():
+            group[name][...] = rows  # type: ignore[index]
+    return {name: content.to_bytes() for name, content in store.items() if "/c/" in name}
 
 
 def test_last_partition_may_be_short() -> None:
