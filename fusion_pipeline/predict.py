@@ -14,9 +14,10 @@ from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, U
 from fusion_pipeline.extract.backbones import Backbone, Preprocessing
 from fusion_pipeline.extract.engine import EagerEngine, find_device
 from fusion_pipeline.extract.network import build_network
+from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, Task, compute_partition
+from fusion_pipeline.extract.passes import Progress, silent
 from fusion_pipeline.extract.producers import BackboneProducer, Producer, ThumbnailProducer
-from fusion_pipeline.extract.run import Options, Progress, silent
 from fusion_pipeline.extract.weights import file_sha256, locate_weights
 from fusion_pipeline.images.decode import Reason, decoder_identity
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES

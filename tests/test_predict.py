@@ -15,7 +15,7 @@ from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, U
 from fusion_pipeline.executors import LoopExecutor
 from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engine import EagerEngine
-from fusion_pipeline.extract.run import Options
+from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.weights import file_sha256
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.predict import Predictor

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fusion_pipeline.extract.backbones import Backbone, find_backbone
-from fusion_pipeline.extract.run import Options, extract
+from fusion_pipeline.extract.options import Options
+from fusion_pipeline.extract.run import extract
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache
 

@@ -15,7 +15,8 @@ from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.extract.run import Extraction, StoreResult
+    from fusion_pipeline.extract.passes import StoreResult
+    from fusion_pipeline.extract.run import Extraction
 
 
 @click.command()

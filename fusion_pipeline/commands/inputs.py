@@ -14,8 +14,10 @@ from fusion_pipeline.errors import IncompleteError, UsageError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.backbones import Backbone
+    from fusion_pipeline.extract.options import Options
+    from fusion_pipeline.extract.passes import Progress
     from fusion_pipeline.extract.repair import Repair
-    from fusion_pipeline.extract.run import Extraction, Options, Progress
+    from fusion_pipeline.extract.run import Extraction
     from fusion_pipeline.extract.source import SourceDifference
     from fusion_pipeline.images.index import ImageFolder
     from fusion_pipeline.predict import Predictor
@@ -68,7 +70,7 @@ def chosen_backbones(settings: Settings, names: Sequence[str]) -> tuple[Backbone
 
 def extraction_options(settings: Settings) -> Options:
     """Return how stage one runs."""
-    from fusion_pipeline.extract.run import Options
+    from fusion_pipeline.extract.options import Options
     from fusion_pipeline.images.decode import DecodeBudget
 
     if not math.isfinite(settings.max_megapixels):
@@ -164,12 +166,13 @@ def run_training(
     """Train what the settings ask for."""
     from fusion_pipeline.executors import make_executor
     from fusion_pipeline.extract.backbones import expand_names
+    from fusion_pipeline.store.trust import expect_manifests
     from fusion_pipeline.train.folds import Split
-    from fusion_pipeline.train.run import choose_stores, expect_manifests, train
+    from fusion_pipeline.train.run import choose_stores, train
 
     backbones = expand_names(names or settings.backbones, settings.backbones)
     stores = choose_stores(opened_cache(settings), chosen_dataset(settings), backbones, index)
-    expect_manifests(stores, expected)
+    expect_manifests([stores[0].index, *stores], expected)
     return train(
         stores,
         gate=settings.gate,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.extract.run import Extraction, StoreResult
+    from fusion_pipeline.extract.passes import StoreResult
+    from fusion_pipeline.extract.run import Extraction
     from fusion_pipeline.images.decode import Reason
     from fusion_pipeline.predict import Prediction
     from fusion_pipeline.train.run import Training

@@ -367,7 +367,11 @@ def _store_dtype(name: str, values: np.ndarray, dtype: str, good: np.ndarray, pa
     finite = np.isfinite(stored).reshape(len(stored), -1).all(axis=1)
     if (good & ~finite).any():
         row = int(np.argmax(good & ~finite))
-        reason = "overflow float16; use --dtype float32 --anew" if np.isfinite(values[row]).all() else "are not finite numbers"
+        reason = (
+            "overflow float16; use --dtype float32 --anew"
+            if np.isfinite(values[row]).all()
+            else "are not finite numbers"
+        )
         raise UnusableDataError(f"Array '{name}': the values of image '{printable(os.fsdecode(paths[row]))}' {reason}.")
     stored[~good] = np.nan
     return stored

@@ -9,7 +9,9 @@ from typing import Any
 from fusion_pipeline.errors import FusionError, IncompleteError, StaleError, printable
 from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engine import find_device
-from fusion_pipeline.extract.run import Options, Progress, StoreResult, mend, silent
+from fusion_pipeline.extract.options import Options
+from fusion_pipeline.extract.passes import Progress, StoreResult, silent
+from fusion_pipeline.extract.run import mend
 from fusion_pipeline.extract.source import hash_images
 from fusion_pipeline.extract.targets import BackboneTarget, IndexTarget, Target
 from fusion_pipeline.images.decode import DecodeBudget

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fusion_pipeline.errors import FusionError
-from fusion_pipeline.store.attempt import Attempt, PartitionRecord, attempts_alike, describe_attempt, read_part
+from fusion_pipeline.store.attempt import Attempt
 from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.cache import Cache
 from fusion_pipeline.store.identity import Recipe, recipe_of
 from fusion_pipeline.store.layout import GroupEncoder
 from fusion_pipeline.store.reader import Store
+from fusion_pipeline.store.record import PartitionRecord, parse_record, read_part
+from fusion_pipeline.store.unfinished import DONE, attempts_alike, describe_attempt
 
 _CHUNKS_KEPT = 8
 
@@ -177,15 +179,25 @@ def add_published(known: KnownRows, store: Store) -> None:
 
 def add_unfinished(known: KnownRows, backend: Backend, attempt: Attempt, encoder: GroupEncoder) -> None:
     """Add the rows of other attempts at such a store: of a run that was stopped before images were added, say."""
-    for folder in attempts_alike(backend, attempt):
+    for folder in attempts_alike(backend, attempt.dataset, attempt.recipe):
+        if folder == attempt.folder:
+            continue
         stated = describe_attempt(backend, folder)
         try:
             like = GroupEncoder(encoder.specs.values(), int(stated["rows"]), int(stated["partition_rows"]))
         except (KeyError, TypeError, ValueError):
             continue
-        for partition, record in attempt.records_in(folder):
+        for partition, record in _records_in(backend, folder):
             start, source = partition * like.partition_rows, _LeftRows(backend, folder, record, like)
             known.add(source, partition, record.samples, _not_in(record.bad, start))
+
+
+def _records_in(backend: Backend, folder: str) -> Iterator[tuple[int, PartitionRecord]]:
+    """Yield what another attempt has finished; its files are checked when they are read."""
+    for name in backend.list(f"{folder}/{DONE}"):
+        record, number = parse_record(backend.read(f"{folder}/{DONE}/{name}")), name.partition("-")[0]
+        if record is not None and number.isdecimal():
+            yield int(number), record
 
 
 def add_record(known: KnownRows, attempt: Attempt, partition: int, record: PartitionRecord, start: int) -> None:

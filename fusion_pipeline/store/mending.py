@@ -146,6 +146,6 @@ def _good_copy(stores: DatasetStores, folder: str) -> bytes | None:
             manifest = Manifest.from_bytes(content or b"", file)
         except FusionError:
             continue
-        if manifest_copy(place, manifest.attempt).endswith(f"/{file}"):
+        if file == f"{manifest.attempt}.json" and backend.exists(group_folder(place, manifest.attempt)):
             good.append((manifest.created, content or b""))
     return max(good)[1] if good else None

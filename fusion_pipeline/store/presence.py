@@ -29,6 +29,8 @@ BEAT_SECONDS = 5.0
 SILENT_SECONDS = 45.0
 """After how long without a change a writer on another machine is taken for dead."""
 
+_PATIENCE = 5.0
+
 
 @dataclass(frozen=True)
 class Process:
@@ -79,7 +81,7 @@ def _started(pid: int) -> str:
 
 
 class Presence:
-    """This writer's own file among those of an attempt, kept fresh by a thread until `leave`.
+    """One writer's own file among those of an attempt, kept fresh by a thread until `leave`.
 
     Parameters
     ----------
@@ -105,6 +107,7 @@ class Presence:
         """Take the file away; a storage that fails just now is not waited for."""
         self._gone.set()
         if not self._backend.failing:
+            self._thread.join(_PATIENCE)  # a write that is under way would bring the file back
             with suppress(FusionError):
                 self._backend.remove_file(self._path)
 
@@ -174,11 +177,16 @@ class Watch:
         alive = _process(content).lives()
         if alive is not None:
             return alive
-        before, since = self._seen.get(nonce, (b"", 0.0))
+        before, since = self._seen.get(nonce, (None, 0.0))
         if content != before:
             self._seen[nonce] = (content, self._clock())
             return True
         return self._clock() - since < self._silent
+
+    def is_surely_alive(self, nonce: str) -> bool:
+        """Return whether the operating system says that a writer is alive."""
+        content = self._backend.read(f"{self._folder}/{nonce}.json")
+        return content is not None and _process(content).lives() is True
 
     def is_surely_dead(self, nonce: str) -> bool:
         """Return whether a writer has left, or the operating system says that it is dead."""
@@ -195,5 +203,5 @@ def _process(content: bytes) -> Process:
     try:
         stated: Any = json.loads(content)
         return Process(str(stated["host"]), int(stated["pid"]), str(stated["machine"]), str(stated["started"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Process("an unknown machine", 0, "", "")

@@ -124,8 +124,7 @@ class Publication:
         winner = read_manifest(self.backend, self.store) if replaces is None else None
         if winner is not None:
             return winner, False
-        intent = canonical_json({"store": self.store, "writer": writer})
-        self.backend.write(self.marker(attempt, self.manifest.attempt), intent)
+        self.announce(attempt, writer)
         group = group_folder(self.store, self.manifest.attempt)
         try:
             self.backend.write_all({f"{group}/{name}": data for name, data in content.items()})
@@ -135,10 +134,30 @@ class Publication:
             return self._winner(attempt), False
         return self.finish(replaces)
 
-    def finish(self, replaces: bytes | None = None) -> tuple[Manifest, bool]:
-        """Publish a group that is complete in its place; return the published manifest, and whether it is this one."""
+    def announce(self, attempt: str, writer: str) -> None:
+        """Say in an attempt that a group is about to be published, for those who find what a kill leaves of it."""
+        intent = canonical_json({"store": self.store, "writer": writer})
+        self.backend.write(self.marker(attempt, self.manifest.attempt), intent)
+
+    def finish(self, replaces: bytes | None = None, content: bytes | None = None) -> tuple[Manifest, bool]:
+        """Publish a group that is complete in its place.
+
+        Parameters
+        ----------
+        replaces : bytes, optional
+            The manifest that may be there, of a damaged store.
+        content : bytes, optional
+            The manifest as it stands elsewhere, which a later minor version of the format may have written.
+
+        Returns
+        -------
+        manifest : Manifest
+            The published one.
+        won : bool
+            Whether it is this one.
+        """
         self._check_complete()
-        content = self.manifest.to_bytes()
+        content = self.manifest.to_bytes() if content is None else content
         self.backend.write(manifest_copy(self.store, self.manifest.attempt), content)
         if self.backend.swap(f"{self.store}/{MANIFEST}", replaces, content):
             return self.manifest, True
@@ -162,7 +181,8 @@ class Publication:
         winner = read_manifest(self.backend, self.store)
         if winner is None:
             raise BusyError(
-                f"'{printable(self.backend.where(vanished))}' was removed by another process. Run the same command again."
+                f"'{printable(self.backend.where(vanished))}' was removed by another process. "
+                "Run the same command again."
             )
         return winner
 

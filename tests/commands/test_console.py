@@ -35,7 +35,7 @@ def ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callabl
     monkeypatch.chdir(tmp_path)
 
     def ends_with(call: Callable[[], object]) -> None:
-        monkeypatch.setattr("fusion_pipeline.store.Cache.__init__", lambda *_: call())
+        monkeypatch.setattr("fusion_pipeline.store.Cache.__init__", lambda *_, **__: call())
         monkeypatch.setattr("fusion_pipeline.store.Cache.__iter__", lambda _: iter(()))
         monkeypatch.setattr("fusion_pipeline.store.Cache.location", "here", raising=False)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fusion_pipeline.extract.run import Extraction, Options, extract
+from fusion_pipeline.extract.options import Options
+from fusion_pipeline.extract.run import Extraction, extract
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache
 from tests.builders import Tiny

@@ -169,7 +169,10 @@ def test_bad_files_are_found_without_producers(paths: list[bytes], tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("factor", "dtype", "message"),
-    [(1e6, "float16", "overflow float16; use --dtype float32 --anew"), (float("inf"), "float32", "are not finite numbers")],
+    [
+        (1e6, "float16", "overflow float16; use --dtype float32 --anew"),
+        (float("inf"), "float32", "are not finite numbers"),
+    ],
 )
 def test_values_that_cannot_be_stored(paths: list[bytes], factor: float, dtype: str, message: str) -> None:
     with pytest.raises(UnusableDataError, match=rf"000\.png' {message}"):

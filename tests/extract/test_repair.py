@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fusion_pipeline.errors import IncompleteError, StaleError
+from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.repair import Repair, damaged_stores, repair
-from fusion_pipeline.extract.run import Options
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache, Store
 from tests.builders import Tiny, write_picture, write_pictures, write_weights

@@ -15,11 +15,12 @@ import pytest
 from safetensors.torch import load_file, save
 
 from fusion_pipeline.errors import IntegrityError, RefusedError, StaleError, UnusableDataError, UsageError
-from fusion_pipeline.extract import run as run_module
+from fusion_pipeline.extract import passes as passes_module
 from fusion_pipeline.extract import targets as targets_module
 from fusion_pipeline.extract.engine import EagerEngine
+from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.producers import BackboneProducer
-from fusion_pipeline.extract.run import Options, extract
+from fusion_pipeline.extract.run import extract
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache
@@ -186,14 +187,14 @@ def test_an_image_that_changes_during_the_run(
 ) -> None:
     run(data, cache, tiny_resnet)
     _edit(data)
-    true_complete = run_module._Run._complete
+    true_complete = passes_module.Passes._complete
 
     def change_again(self: Any, targets: Any) -> None:
         if targets:
             write_picture(data / "tulip" / "000.png", seed=99)
         true_complete(self, targets)
 
-    monkeypatch.setattr(run_module._Run, "_complete", change_again)
+    monkeypatch.setattr(passes_module.Passes, "_complete", change_again)
     with pytest.raises(StaleError, match=r"tulip/000\.png"):
         run(data, cache, tiny_resnet)
 
@@ -268,7 +269,7 @@ def test_a_mended_image_is_not_reported_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module._Run, "_publish", die)
+        patch.setattr(passes_module.Passes, "_publish", die)
         with pytest.raises(KeyboardInterrupt):
             run(bad_data, cache, tiny_resnet, on_bad="skip")
     write_picture(bad_data / "rose" / "001.png", seed=71)
@@ -329,7 +330,7 @@ def test_an_attempt_with_other_partitions_gives_its_rows(
     data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(run_module._Run, "_publish", _refuse)
+        patch.setattr(passes_module.Passes, "_publish", _refuse)
         with pytest.raises(RefusedError):
             run(data, cache, tiny_resnet)
     before = tree_bytes(cache)
@@ -476,14 +477,14 @@ def test_weights_that_change_between_hash_and_load_are_refused(
 def test_what_an_earlier_run_computed_with_is_told(
     data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_write = run_module._Run._write
+    true_write = passes_module.Passes._write
 
     def stop_after_one(self: Any, number: int, *arguments: Any) -> None:
         true_write(self, number, *arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module._Run, "_write", stop_after_one)
+        patch.setattr(passes_module.Passes, "_write", stop_after_one)
         with pytest.raises(KeyboardInterrupt):
             run(data, cache, tiny_resnet, batch_size=4)
     result = run(data, cache, tiny_resnet, batch_size=2)
@@ -521,17 +522,17 @@ def test_an_image_that_changes_while_its_partition_is_redone(
     data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(run_module._Run, "_publish", _refuse)
+        patch.setattr(passes_module.Passes, "_publish", _refuse)
         with pytest.raises(RefusedError):
             run(data, cache, tiny_resnet)
     write_picture(data / "rose" / "001.png", seed=100)
-    seeds, true_recompute = itertools.count(101), run_module._Run._recompute
+    seeds, true_recompute = itertools.count(101), passes_module.Passes._recompute
 
     def change_again(self: Any, *arguments: Any) -> None:
         write_picture(data / "rose" / "001.png", seed=next(seeds))
         true_recompute(self, *arguments)
 
-    monkeypatch.setattr(run_module._Run, "_recompute", change_again)
+    monkeypatch.setattr(passes_module.Passes, "_recompute", change_again)
     with pytest.raises(StaleError, match=r"rose/001\.png"):
         run(data, cache, tiny_resnet)
 

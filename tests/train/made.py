@@ -89,7 +89,7 @@ def _publish(
         part = {array: values[rows] for array, values in {**arrays, "status": status}.items()}
         attempt.write(number, part, ["00"] * (rows.stop - rows.start), {})
     kind = "index" if name == "index" else "backbone"
-    attempt.publish(kind=kind, dataset_digest=version, arrays=whole, made={})
+    attempt.publish(kind=kind, dataset_digest=version, samples=["00"] * encoder.rows, arrays=whole, made={})
 
 
 def make_aligned(cache: Path, per_class: int = 20, n_classes: int = 3, **options: object) -> Aligned:
