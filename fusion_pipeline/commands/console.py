@@ -61,14 +61,15 @@ class Console:
             click.echo(json.dumps(content, indent=2, allow_nan=False))
 
     @contextmanager
-    def progress(self, description: str, total: int) -> Iterator[Callable[[int], object]]:
-        """Show a bar for images on stderr, where that is a terminal: rate and time left.
+    def progress(self, description: str, total: int, unit: str = "image") -> Iterator[Callable[[int], object]]:
+        """Show a bar for images, or for bytes (unit ``B``), on stderr, where that is a terminal: rate and time left.
 
-        Yields a function to call with the number of images done since the last call.
+        Yields a function to call with the number of them done since the last call.
         """
         from tqdm import tqdm
 
-        with tqdm(total=total, desc=description, unit="image", disable=None, smoothing=0.1) as bar:
+        scaled = unit == "B"
+        with tqdm(total=total, desc=description, unit=unit, unit_scale=scaled, disable=None, smoothing=0.1) as bar:
             yield bar.update
 
     @contextmanager

@@ -123,6 +123,16 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "runs": click.option("--runs", type=_FOLDER, metavar="DIR", help="Folder for the trained models. [default: runs]"),
 }
 
+expects_manifests = click.option(
+    "--expect-manifest",
+    "expected",
+    multiple=True,
+    metavar="SHA256",
+    help="Refuse a store, the index included, whose manifest has another digest; repeats. 'fusion cache info' tells "
+    "them.",
+)
+"""Option of the commands that take stores from a cache which others can write to."""
+
 _JSON = click.option("--json", "json_wanted", is_flag=True, help="Write one JSON document to stdout.")
 _DEBUG = click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
 

@@ -7,7 +7,7 @@ import click
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.lines import training_lines
-from fusion_pipeline.commands.options import complete_backbones, uses
+from fusion_pipeline.commands.options import complete_backbones, expects_manifests, uses
 from fusion_pipeline.config import Settings
 
 
@@ -23,13 +23,7 @@ from fusion_pipeline.config import Settings
 @click.option(
     "--index", metavar="KEY", help="Version of the images, as 'fusion cache ls' shows it. [default: last extracted]"
 )
-@click.option(
-    "--expect-manifest",
-    "expected",
-    multiple=True,
-    metavar="SHA256",
-    help="Refuse a store, the index included, whose manifest has another digest; repeats. 'fusion cache info' tells them.",
-)
+@expects_manifests
 @uses("gate", "data", "dataset", "cache", "local_copy", "folds", "seed", "executor", "workers", "runs")
 def train(
     names: tuple[str, ...], index: str | None, expected: tuple[str, ...], settings: Settings, console: Console

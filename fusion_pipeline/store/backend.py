@@ -191,6 +191,10 @@ class Backend(ABC):
         """Return the sorted names in a folder; none for a folder that is not there."""
         return self.entries(path).names
 
+    def holds(self, path: str, content: bytes) -> bool:
+        """Return whether a file is there with exactly this content."""
+        return self.read(path, at_most=len(content)) == content
+
     def read_into(self, path: str, buffers: Sequence[memoryview]) -> int | None:
         """Fill buffers, one after the other, with a file's bytes; return its length, or None if there is none.
 

@@ -148,6 +148,21 @@ class DatasetStores:
             f"'{printable(self.cache.location)}'. {instead}"
         )
 
+    def current(self) -> tuple[Store, ...]:
+        """Return the current index, then the current store of each backbone of its version, by name.
+
+        Raises
+        ------
+        IncompleteError
+            If there is no index.
+        """
+        index, stated, found = self.index(), self._current()["stores"], {}
+        for store in self.stores():
+            same = store.is_backbone and store.manifest.dataset == index.manifest.dataset
+            if same and (store.name not in found or stated.get(store.name) == store.folder):
+                found[store.name] = store
+        return (index, *(found[name] for name in sorted(found)))
+
     def mark_current(self, index: Store, stores: Sequence[Store] = ()) -> None:
         """Make a version the current one, and stores those of their backbones, durably.
 

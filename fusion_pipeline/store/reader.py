@@ -281,6 +281,22 @@ class Store:
         """Return the path of one of its files, relative to the cache."""
         return f"{self._attempt}/{name}"
 
+    def content(self, name: str) -> bytes:
+        """Return the content of one of its files; IntegrityError if that is not what was published."""
+        return self._files.content(name)
+
+    def fetch(self, *names: str) -> None:
+        """Fetch arrays into the place for copies, if there is one: many who then read them need not all fetch them.
+
+        Raises
+        ------
+        IncompleteError, IntegrityError, RefusedError
+            As `array`.
+        """
+        for name in names if self.copy is not None else ():
+            self.array(name)
+            self._files.fetch(file for file in self.manifest.files if file.startswith(f"{name}/"))
+
     def _check(self, name: str) -> None:
         """Refuse an array before anything is allocated for it."""
         metadata, where = self._metadata(name), f"{self.folder}/{name}"

@@ -124,6 +124,13 @@ class AlignedStores:
             )
         return features
 
+    def fetch(self, thumbnail_size: int | None = None) -> None:
+        """Fetch features and thumbnails into the place for copies, if there is one, lest every task fetches them."""
+        for store in self.stores:
+            store.fetch(layout.FEATURES)
+        if thumbnail_size is not None:
+            self.stores[0].index.fetch(layout.THUMBNAILS.format(size=thumbnail_size))
+
     def thumbnails(self, size: int) -> NDArray[np.uint8]:
         """Return the thumbnails (m, size, size, 3), uint8, of the usable rows."""
         return self.stores[0].index.read(layout.THUMBNAILS.format(size=size))[self.usable_rows]

@@ -112,6 +112,7 @@ def cross_validate(
         )
     stores = aligned.open()
     check_classes(stores.labels, stores.class_names, split.folds)
+    stores.fetch(gate_entry(gate).settings.get("thumbnail_size"))
     experts = _submit_experts(aligned, split, executor, seed)
     gates = _submit_gates(aligned, gate, split, executor, seed, experts)
     handles = [*experts.values(), *gates.values()]

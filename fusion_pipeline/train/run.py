@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion_pipeline import __version__
-from fusion_pipeline.errors import RefusedError, StaleError, UsageError, printable
+from fusion_pipeline.errors import StaleError, UsageError, printable
 from fusion_pipeline.executors import Executor
 from fusion_pipeline.store import Cache, DatasetStores, Store
 from fusion_pipeline.store.identity import digest, short, slug
@@ -148,30 +148,6 @@ def choose_stores(cache: Cache, dataset: str | None, backbones: Sequence[str], i
     version_index = stores.index(index)
     names = tuple(backbones) or _all_backbones(stores, version_index)
     return [stores.store(name, version_index) for name in names]
-
-
-def expect_manifests(stores: Sequence[Store], expected: Sequence[str]) -> None:
-    """Insist that stores, and their index, are those whose manifests somebody noted.
-
-    Parameters
-    ----------
-    stores : sequence of Store
-        What will be used.
-    expected : sequence of str
-        Digests of their manifests, with or without ``sha256:``; none asks for nothing.
-
-    Raises
-    ------
-    RefusedError
-        If one is none of these; the message names it.
-    """
-    noted = {digest.removeprefix("sha256:").lower() for digest in expected}
-    for store in (stores[0].index, *stores) if noted else ():
-        if store.manifest_digest.removeprefix("sha256:") not in noted:
-            raise RefusedError(
-                f"Store '{printable(store.dataset)}/{printable(store.folder)}' has the manifest "
-                f"{store.manifest_digest}, which is not among those expected. Ask who noted them, or add it with --expect-manifest."
-            )
 
 
 def _all_backbones(stores: DatasetStores, index: Store) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from fusion_pipeline.commands.cache.ls import list_stores
+from fusion_pipeline.commands.cache.pull import pull
+from fusion_pipeline.commands.cache.push import push
 from fusion_pipeline.commands.cache.repair import repair
 from fusion_pipeline.commands.cache.verify import verify
 
@@ -19,5 +21,5 @@ def cache() -> None:
     """
 
 
-for _command in (list_stores, verify, repair):
+for _command in (list_stores, verify, repair, pull, push):
     cache.add_command(_command)
