@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fusion_pipeline.errors import IncompleteError, printable
+from fusion_pipeline.errors import FusionError, IncompleteError, StaleError, printable
 from fusion_pipeline.store.cache import Cache, DatasetStores
 from fusion_pipeline.store.identity import slug
 from fusion_pipeline.store.reader import Store
@@ -45,9 +45,55 @@ def select_stores(
     if lacking:
         raise _lacks(cache, homes, lacking)
     if not found:
-        where = printable(cache.location)
-        raise IncompleteError(f"There is no store in '{where}'. Check the place, or run 'fusion extract' first.")
+        raise _no_store(cache)
     return found
+
+
+def name_stores(cache: Cache, dataset: str | None, names: Sequence[str]) -> list[Store]:
+    """Return published stores that are named one by one, of whatever version of the images.
+
+    Parameters
+    ----------
+    cache : Cache
+    dataset : str or None
+        Name of the only data set that is meant.
+    names : sequence of str
+        Of each store its backbone, for that of the current version, its folder, or both folders as ``fusion cache ls``
+        shows them; ``"index"`` for the current index. One name may be that of stores of several data sets.
+
+    Returns
+    -------
+    list of Store
+
+    Raises
+    ------
+    IncompleteError, StaleError
+        If there is no such store in any data set.
+    IntegrityError, FormatError, RefusedError
+        If a manifest cannot be read.
+    """
+    homes = [cache[name] for name in cache] if dataset is None else [cache[dataset]]
+    return [store for name in names for store in _stores_called(cache, homes, name)]
+
+
+def _stores_called(cache: Cache, homes: Sequence[DatasetStores], name: str) -> list[Store]:
+    found: list[Store] = []
+    missing: FusionError = _no_store(cache)
+    for home in homes:
+        try:
+            found.append(_store_called(home, name))
+        except (IncompleteError, StaleError) as error:
+            missing = error
+    if not found:
+        raise missing
+    return found
+
+
+def _store_called(home: DatasetStores, name: str) -> Store:
+    folder = name.removeprefix(f"{home.name}/")
+    if folder in home.cache.backend.entries(home.name).folders:
+        return home.open(folder)
+    return home.index() if name == "index" else home.store(name)
 
 
 def _current(home: DatasetStores, backbones: Sequence[str]) -> Iterator[Store]:
@@ -74,6 +120,11 @@ def _all(home: DatasetStores, backbones: Sequence[str]) -> Iterator[Store]:
 
 def _is_called(store: Store, name: str) -> bool:
     return store.is_backbone and (name in (store.name, store.folder) or slug(name) == slug(store.name))
+
+
+def _no_store(cache: Cache) -> IncompleteError:
+    where = printable(cache.location)
+    return IncompleteError(f"There is no store in '{where}'. Check the place, or run 'fusion extract' first.")
 
 
 def _lacks(cache: Cache, homes: Sequence[DatasetStores], backbones: Sequence[str]) -> IncompleteError:
