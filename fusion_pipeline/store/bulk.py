@@ -8,6 +8,7 @@ into their place.
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Literal, NamedTuple
 
 import google_crc32c
@@ -20,6 +21,8 @@ from fusion_pipeline.store.metadata import ArrayMetadata
 
 Check = Literal["sha256", "crc32c"]
 
+_CACHE_LINE = 64
+
 
 class Piece(NamedTuple):
     """One chunk: its file, what it must be, and the rows that it fills."""
@@ -27,6 +30,16 @@ class Piece(NamedTuple):
     file: str
     entry: FileEntry
     rows: slice
+
+
+def empty_matrix(metadata: ArrayMetadata) -> np.ndarray:
+    """Return an array to read into, of no value yet."""
+    # NumPy's own begin 16 bytes into a page, where copying from the beginning of a page of the page cache, as reading a
+    # file does, was measured at a quarter of the speed (AMD EPYC, Linux 6.18).
+    n_bytes = math.prod(metadata.shape) * np.dtype(metadata.dtype).itemsize
+    memory = np.empty(n_bytes + _CACHE_LINE, np.uint8)
+    first = -memory.ctypes.data % _CACHE_LINE
+    return memory[first : first + n_bytes].view(metadata.dtype).reshape(metadata.shape)
 
 
 def pieces(metadata: ArrayMetadata, files: dict[str, FileEntry]) -> list[Piece]:

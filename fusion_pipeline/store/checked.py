@@ -13,7 +13,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from fusion_pipeline.errors import IntegrityError, printable
 from fusion_pipeline.store.backend import Backend, drain
-from fusion_pipeline.store.bulk import Check, Piece, pieces, put_piece, read_piece
+from fusion_pipeline.store.bulk import Check, Piece, empty_matrix, pieces, put_piece, read_piece
 from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.metadata import ArrayMetadata
 
@@ -149,7 +149,7 @@ class CheckedFiles(ZarrStore):
         IntegrityError
             If a chunk is not what was published.
         """
-        out = np.empty(metadata.shape, metadata.dtype)
+        out = empty_matrix(metadata)
         chunks = pieces(metadata, dict(self._manifest.files))
 
         def fill(piece: Piece) -> None:
