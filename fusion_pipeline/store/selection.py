@@ -77,8 +77,11 @@ def name_stores(cache: Cache, dataset: str | None, names: Sequence[str]) -> list
 
 
 def _stores_called(cache: Cache, homes: Sequence[DatasetStores], name: str) -> list[Store]:
+    place, _, folder = name.partition("/")
     found: list[Store] = []
     missing: FusionError = _no_store(cache)
+    if folder and (within := [home for home in homes if home.name == place]):
+        return [_store_in(within[0], folder)]
     for home in homes:
         try:
             found.append(_store_called(home, name))
@@ -90,10 +93,18 @@ def _stores_called(cache: Cache, homes: Sequence[DatasetStores], name: str) -> l
 
 
 def _store_called(home: DatasetStores, name: str) -> Store:
-    folder = name.removeprefix(f"{home.name}/")
-    if folder in home.cache.backend.entries(home.name).folders:
-        return home.open(folder)
+    if name in home.cache.backend.entries(home.name).folders:
+        return home.open(name)
     return home.index() if name == "index" else home.store(name)
+
+
+def _store_in(home: DatasetStores, folder: str) -> Store:
+    if folder not in home.cache.backend.entries(home.name).folders:
+        raise IncompleteError(
+            f"Data set '{printable(home.name)}' has no store '{printable(folder)}' in cache "
+            f"'{printable(home.cache.location)}'. 'fusion cache ls' shows those that there are."
+        )
+    return home.open(folder)
 
 
 def _current(home: DatasetStores, backbones: Sequence[str]) -> Iterator[Store]:

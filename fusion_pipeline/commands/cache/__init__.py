@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from fusion_pipeline.commands.cache.gc import collect_garbage
+from fusion_pipeline.commands.cache.info import info
 from fusion_pipeline.commands.cache.ls import list_stores
 from fusion_pipeline.commands.cache.pull import pull
 from fusion_pipeline.commands.cache.push import push
@@ -21,5 +23,5 @@ def cache() -> None:
     """
 
 
-for _command in (list_stores, verify, repair, pull, push):
+for _command in (list_stores, info, verify, repair, pull, push, collect_garbage):
     cache.add_command(_command)
