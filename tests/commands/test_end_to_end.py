@@ -99,7 +99,7 @@ def keys(document: Any) -> Any:
 
 def test_the_document_of_extract(here: Path) -> None:
     document = json.loads((here / "extracted.json").read_text())
-    store = dict.fromkeys(("backbone", "key", "manifest", "content", "path", "rows", "computed", "reused"))
+    store = dict.fromkeys(("backbone", "key", "manifest", "content", "path", "rows", "computed", "reused", "overtaken"))
     assert keys(document) == {
         "index": {**store, "bad": []},
         "stores": [{**store, "bad": []}],

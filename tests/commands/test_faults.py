@@ -82,7 +82,7 @@ def test_a_cache_that_is_none(here: Path, command: tuple[str, ...]) -> None:
 
 
 def test_a_cache_elsewhere(here: Path) -> None:
-    assert "keeps caches in folders" in failure(2, "extract", "--cache", "s3://team/features")
+    assert "neither a folder nor one of s3://" in failure(2, "extract", "--cache", "ftp://team/features")
 
 
 def test_training_without_stores(here: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_full_disk(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fault_of_ours_is_one_line_unless_debugged(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh\x1bno")
 
     monkeypatch.setattr("fusion_pipeline.store.Cache.__init__", fail)
@@ -250,13 +250,65 @@ def test_damage_says_what_to_do_next(here: Path) -> None:
     chunk.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     verified = fusion("cache", "verify")
     assert verified.code == 12
-    assert verified.output.splitlines()[-1].startswith("Remove the folders of the damaged stores, then run the same")
+    assert verified.output.splitlines()[-1].startswith("'fusion cache repair' with the --data of the stores mends them")
     assert f"'fusion cache verify --cache {here / 'cache'}'" in failure(12, "train")
-    for path in sorted(store.rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    store.rmdir()
-    assert fusion("extract").code == 0
+    repaired = fusion("cache", "repair")
+    assert repaired.code == 0
+    assert repaired.output.endswith("12 of 12 rows computed; every byte as it was\n")
     assert fusion("cache", "verify").code == 0
+    assert chunk.read_bytes() != content  # the damaged file stays until it is collected
+    assert fusion("cache", "repair").output == "Nothing is damaged.\n"
+
+
+def test_repair_without_images_restores_manifests(here: Path) -> None:
+    write_pictures(here / "flowers", per_class=4)
+    assert fusion("extract").code == 0
+    (manifest,) = (here / "cache" / "flowers").glob("small_resnet-*/manifest.json")
+    content = manifest.read_bytes()
+    manifest.write_bytes(content[:-9])
+    settings = here / "fusion.toml"
+    settings.write_text("\n".join(line for line in settings.read_text().splitlines() if not line.startswith("data =")))
+    assert fusion("cache", "repair").output == f"restored flowers/{manifest.parent.name}/manifest.json\n"
+    assert manifest.read_bytes() == content
+    next(manifest.parent.rglob("features/c/0/0")).unlink()
+    assert "needs the images. Give their folder with --data" in failure(2, "cache", "repair")
+
+
+def test_verify_against_the_images(here: Path) -> None:
+    write_pictures(here / "flowers", per_class=4)
+    assert fusion("extract").code == 0
+    assert fusion("cache", "verify", "--source", "--semantic").code == 0
+    (here / "flowers" / "iris" / "000.png").rename(here / "flowers" / "iris" / "zzz.png")
+    verified = fusion("cache", "verify", "--source")
+    assert verified.code == 14
+    assert verified.output.splitlines()[-1] == "  renamed  iris/000.png -> iris/zzz.png"
+    extracted = fusion("extract", "--json")
+    assert [item["computed"] for item in extracted.document["stores"]] == [0]
+    assert fusion("cache", "verify", "--source").code == 0
+
+
+def test_a_stopped_extraction_is_not_silently_left(here: Path) -> None:
+    """The images after the first partition are bad: what is finished by then waits for the same command."""
+    write_pictures(here / "flowers", per_class=4)
+    (here / "flowers" / "tulip" / "003.png").write_bytes(b"")
+    assert fusion("extract", "--partition-rows", "4").code == 17
+    write_picture(here / "flowers" / "tulip" / "003.png", seed=3)
+    message = failure(14, "extract", "--partition-rows", "4", "--dtype", "float32")
+    assert "dtype was 'float16', now 'float32'" in message
+    assert "--anew" in message
+    assert fusion("extract", "--partition-rows", "4", "--dtype", "float32", "--anew").code == 0
+    assert fusion("extract", "--partition-rows", "4").code == 0
+
+
+def test_expected_manifests(here: Path) -> None:
+    write_pictures(here / "flowers", per_class=4)
+    document = fusion("extract", "--json").document
+    digests = [document["index"]["manifest"], document["stores"][0]["manifest"]]
+    given = [word for digest in digests for word in ("--expect-manifest", digest)]
+    assert fusion("train", "--gate", "average", *given).code == 0
+    message = failure(16, "train", "--gate", "average", *given[:2])
+    assert digests[1] in message
+    assert "not among those expected" in message
 
 
 @pytest.mark.parametrize("arguments", [("train", "--folds", "1"), ("extract", "--bogus"), ("predict",), ("nonsense",)])

@@ -32,6 +32,7 @@ EXTRACT = {
     "data": "flowers",
     "dataset": "garden",
     "cache": "stores",
+    "single_writer": True,
     "weights": "files",
     "device": "cuda:1",
     "dtype": "float32",
@@ -46,12 +47,17 @@ TRAIN = {
     "gate": "stacking",
     "dataset": "garden",
     "cache": "stores",
+    "local_copy": "copies",
     "folds": 4,
     "seed": 9,
     "executor": "loop",
     "workers": 5,
     "runs": "models",
 }
+
+
+CACHE = object()
+"""Stands for the cache that the settings name."""
 
 
 class ReachedError(Exception):
@@ -61,9 +67,11 @@ class ReachedError(Exception):
 class Calls(dict[str, tuple[tuple[Any, ...], dict[str, Any]]]):
     """The arguments that patched functions were called with, by name."""
 
-    def patch(self, monkeypatch: pytest.MonkeyPatch, module: str, name: str, *, result: object = None) -> None:
+    def patch(
+        self, monkeypatch: pytest.MonkeyPatch, module: str, name: str, *, result: object = None, called: str = ""
+    ) -> None:
         def record(*arguments: Any, **named: Any) -> object:
-            self[name] = arguments, named
+            self[called or name] = arguments, named
             if result is None:
                 raise ReachedError(name)
             return result
@@ -116,13 +124,15 @@ def test_extract_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPat
 
     calls.patch(monkeypatch, "images.index", "list_image_folder", result=Folder())
     calls.patch(monkeypatch, "extract.run", "extract")
+    calls.patch(monkeypatch, "store", "Cache", result=CACHE, called="opened")
     Path("files/xception.pth").write_bytes(b"")
     give("extract", {**EXTRACT, "backbone" if give is give_options else "backbones": "xception"}, monkeypatch)
     assert calls["list_image_folder"] == (("flowers",), {"name": "garden", "follow_symlinks": True})
-    folder, backbones, cache, options, _progress = calls["extract"][0]
+    assert calls["opened"] == (("stores",), {"copy": None, "single_writer": True})
+    folder, backbones, cache, options, _progress, _tell = calls["extract"][0]
     assert isinstance(folder, Folder)
     assert [backbone.name for backbone in backbones] == ["xception"]
-    assert cache.location == str(Path("stores").absolute())
+    assert cache is CACHE
     assert options == OPTIONS
 
 
@@ -130,9 +140,11 @@ def test_extract_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPat
 def test_train_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPatch, give: Give) -> None:
     calls.patch(monkeypatch, "train.run", "choose_stores", result=["the stores"])
     calls.patch(monkeypatch, "train.run", "train")
+    calls.patch(monkeypatch, "store", "Cache", result=CACHE, called="opened")
     give("train", TRAIN, monkeypatch)
     (cache, dataset, backbones, index), _ = calls["choose_stores"]
-    assert cache.location == str(Path("stores").absolute())
+    assert cache is CACHE
+    assert calls["opened"] == (("stores",), {"copy": "copies", "single_writer": False})
     assert (dataset, backbones, index) == ("garden", (), None)
     stores, named = calls["train"]
     assert stores == (["the stores"],)
