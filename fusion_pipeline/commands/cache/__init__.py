@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fusion_pipeline.commands.cache.export import export
 from fusion_pipeline.commands.cache.gc import collect_garbage
 from fusion_pipeline.commands.cache.info import info
 from fusion_pipeline.commands.cache.ls import list_stores
@@ -23,5 +24,5 @@ def cache() -> None:
     """
 
 
-for _command in (list_stores, info, verify, repair, pull, push, collect_garbage):
+for _command in (list_stores, info, verify, repair, pull, push, collect_garbage, export):
     cache.add_command(_command)
