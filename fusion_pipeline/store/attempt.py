@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fusion_pipeline.store.leases import Lease, Leases
 from fusion_pipeline.store.manifest import FileEntry, Manifest
 from fusion_pipeline.store.provenance import made_otherwise, told, user, who_and_when
 from fusion_pipeline.store.publication import ATTEMPTS, Publication
-from fusion_pipeline.store.record import PARTS, PartitionRecord, parse_record, read_part
+from fusion_pipeline.store.record import PARTS, PartitionRecord, parse_record, part_path, read_part
 from fusion_pipeline.store.unfinished import ATTEMPT, DONE
 
 POLL_SECONDS = 0.5
@@ -126,7 +127,8 @@ class Attempt:
         took = self._leases.take(partition)
         if took is Lease.FROM_THE_DEAD:
             self._look_for_any(partition)  # of a dead writer there may be the finished work
-        return took is not Lease.HELD
+        # Whoever removed the attempt right before the lease was taken has published the store.
+        return took is not Lease.HELD and self._is_there()
 
     def wait(self, partition: int, samples: Sequence[str]) -> bool:
         """Wait for whoever holds the lease of a partition.
@@ -179,10 +181,12 @@ class Attempt:
         """
         content = self._encoder.partition(partition, arrays)
         part = f"{PARTS}/{partition}-{uuid.uuid4().hex[:12]}"
-        files = {name: FileEntry.of(data) for name, data in content.items()}
-        record = PartitionRecord(tuple(samples), dict(bad), files, part, dict(made or {}), dict(told or {}))
         try:
-            self._backend.write_all({f"{self.folder}/{part}/{name}": data for name, data in content.items()})
+            with ThreadPoolExecutor(1, thread_name_prefix="sums") as beside:  # it takes as long as the writing
+                sums = beside.submit(lambda: {name: FileEntry.of(data) for name, data in content.items()})
+                self._backend.write_all({part_path(self.folder, part, name): data for name, data in content.items()})
+            files = sums.result()
+            record = PartitionRecord(tuple(samples), dict(bad), files, part, dict(made or {}), dict(told or {}))
             self._keep(partition, record)
         except StorageError:
             if self._backend.failing or self._is_there():
@@ -211,7 +215,7 @@ class Attempt:
             The folder of the store's group.
         """
         part = f"{PARTS}/{partition}-{uuid.uuid4().hex[:12]}"
-        self._backend.copy_all({f"{self.folder}/{part}/{name}": f"{source}/{name}" for name in files})
+        self._backend.copy_all({part_path(self.folder, part, name): f"{source}/{name}" for name in files})
         self._keep(partition, PartitionRecord(tuple(samples), dict(bad), dict(files), part, {}, dict(told or {})))
 
     def read(self, partition: int, record: PartitionRecord, name: str) -> np.ndarray:
@@ -266,7 +270,7 @@ class Attempt:
         sources: dict[str, str] = {}
         for record in records:
             files.update(record.files)
-            sources.update({name: f"{self.folder}/{record.part}/{name}" for name in record.files})
+            sources.update({name: record.path(self.folder, name) for name in record.files})
         manifest = Manifest(
             kind=kind,
             name=self.name,
@@ -324,8 +328,8 @@ class Attempt:
         if set(record.files) != self._encoder.partition_files(int(number)):
             return None
         for file, entry in record.files.items():
-            content = self._backend.read(f"{self.folder}/{record.part}/{file}", at_most=entry.length)
-            if content is None or FileEntry.of(content) != entry:
+            content = self._backend.read(record.path(self.folder, file), at_most=entry.length)
+            if content is None or not entry.matches(content):
                 return None
         return record
 

@@ -17,7 +17,7 @@ from fusion_pipeline.store.layout import GroupEncoder
 from fusion_pipeline.store.manifest import DIGEST, FileEntry
 
 PARTS = "parts"
-"""Folder of an attempt whose folders hold the files of one partition by one writer each."""
+"""Folder of an attempt that holds the files of all partitions, side by side: each folder that is synced takes time."""
 
 _PART = re.compile(rf"{PARTS}/\d+-[0-9a-f]{{12}}")
 
@@ -35,7 +35,7 @@ class PartitionRecord:
     files : mapping of str to FileEntry
         The chunk files that it wrote, by their path in the group.
     part : str
-        Folder of the attempt that holds them: no two writers ever write into one.
+        What their paths in the attempt begin with: no two writers ever write under the same.
     made : mapping
         With what it was computed: an attempt may be finished on another machine than it was begun on.
     told : mapping
@@ -48,6 +48,10 @@ class PartitionRecord:
     part: str
     made: Mapping[str, Any] = field(default_factory=dict)
     told: Mapping[str, Any] = field(default_factory=dict)
+
+    def path(self, folder: str, file: str) -> str:
+        """Return where one of its files lies, given the attempt's folder."""
+        return part_path(folder, self.part, file)
 
     def to_bytes(self) -> bytes:
         """Return the record as JSON, with a digest of itself."""
@@ -77,6 +81,17 @@ class PartitionRecord:
         )
 
 
+def part_path(folder: str, part: str, file: str) -> str:
+    """Return where a chunk file of a partition lies in an attempt.
+
+    Examples
+    --------
+    >>> part_path("made/attempts/alpha", "parts/1-0123456789ab", "features/c/1/0")
+    'made/attempts/alpha/parts/1-0123456789ab.features.c.1.0'
+    """
+    return f"{folder}/{part}.{file.replace('/', '.')}"
+
+
 def parse_record(content: bytes | None) -> PartitionRecord | None:
     """Return a record from its bytes; None where there are none, or they are damaged."""
     try:
@@ -96,8 +111,8 @@ def read_part(
         If its file is not what was recorded.
     """
     file = next(file for file in encoder.partition_files(partition) if file.startswith(f"{name}/"))
-    path = f"{folder}/{record.part}/{file}"
-    content = backend.read(path)
-    if content is None or FileEntry.of(content) != record.files.get(file):
+    path = record.path(folder, file)
+    content, entry = backend.read(path), record.files.get(file)
+    if content is None or entry is None or not entry.matches(content):
         raise IntegrityError(f"File '{printable(backend.where(path))}' is damaged. Run the same command again.")
     return encoder.rows_of(name, partition, content)
