@@ -20,6 +20,7 @@ from fusion_pipeline.extract.targets import BackboneTarget, Target
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.known import readable_stores
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """Given a description and a number of images, a context that yields a function to call with images done."""
@@ -141,8 +142,9 @@ class Passes:
     def _begin(self, targets: Sequence[Target]) -> None:
         for target in targets:
             target.prepare(self._folder, self.options.partition_rows)
+        published = readable_stores(self._cache) if targets else []
         for target in targets:
-            target.begin(self._cache, self._folder, anew=self.options.anew or self.options.mend)
+            target.begin(self._cache, self._folder, published, anew=self.options.anew or self.options.mend)
             for other in target.others():
                 self._tell(f"{printable(target.name)}: sharing the work with {other}.")
 

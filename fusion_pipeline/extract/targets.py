@@ -22,7 +22,7 @@ from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.attempt import Attempt
 from fusion_pipeline.store.identity import Recipe, digest, store_identity
-from fusion_pipeline.store.known import KnownRows, add_published, add_record, add_unfinished, stores_made_alike
+from fusion_pipeline.store.known import KnownRows, add_published, add_record, add_unfinished, made_alike
 from fusion_pipeline.store.layout import CLASS_NAMES, ArraySpec, GroupEncoder, index_arrays
 from fusion_pipeline.store.mending import DamagedStore
 from fusion_pipeline.store.publication import store_folder
@@ -143,8 +143,18 @@ class Target(ABC):
         """Build what makes the rows: whatever does not fit shows itself before the cache is touched."""
         self._encoder = GroupEncoder(self.specs(folder), len(folder), partition_rows, self.attributes())
 
-    def begin(self, cache: Cache, folder: ImageFolder, *, anew: bool = False) -> None:
+    def begin(self, cache: Cache, folder: ImageFolder, others: Sequence[Store], *, anew: bool = False) -> None:
         """Join, resume or begin an attempt at the store; `prepare` comes first.
+
+        Parameters
+        ----------
+        cache : Cache
+        folder : ImageFolder
+            The images.
+        others : sequence of Store
+            The published stores: of those made alike, rows of the same images are taken over.
+        anew : bool
+            Whether to begin beside an attempt that was made otherwise.
 
         Raises
         ------
@@ -161,7 +171,7 @@ class Target(ABC):
         self._known = KnownRows(name for name, spec in self._encoder.specs.items() if spec.per_sample)
         for partition, record in self._attempt.records():
             add_record(self._known, self._attempt, partition, record, partition * self._encoder.partition_rows)
-        for store in stores_made_alike(cache, self.recipe):
+        for store in made_alike(others, self.recipe):
             if self._damaged is None or store.manifest_digest != self._damaged.digest:
                 add_published(self._known, store)
         add_unfinished(self._known, cache.backend, self._attempt, self._encoder)

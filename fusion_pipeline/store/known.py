@@ -151,18 +151,15 @@ class KnownRows:
             return self._chunks[key]
 
 
-def stores_made_alike(cache: Cache, recipe: Recipe) -> list[Store]:
-    """Return the published stores of all data sets that were made by a recipe, the newest of each data set first.
+def readable_stores(cache: Cache) -> list[Store]:
+    """Return the published stores of all data sets, the newest of each first, but for those that cannot be read."""
+    return [store for name in cache for _, store in cache[name].survey() if isinstance(store, Store)]
 
-    Stores whose manifest cannot be read are passed over.
-    """
+
+def made_alike(stores: Iterable[Store], recipe: Recipe) -> list[Store]:
+    """Return the stores that were made by a recipe, in their order."""
     wanted = dict(recipe)
-    return [
-        store
-        for name in cache
-        for _, store in cache[name].survey()
-        if isinstance(store, Store) and recipe_of(store.identity) == wanted
-    ]
+    return [store for store in stores if recipe_of(store.identity) == wanted]
 
 
 def add_published(known: KnownRows, store: Store) -> None:
