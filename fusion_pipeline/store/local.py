@@ -7,15 +7,19 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from fusion_pipeline.errors import RefusedError, StorageError, printable
 from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile, drain
 
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link; a socket
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV)
+_TRIES = 5
+
+Written = TypeVar("Written")
 
 
 class LocalBackend(Backend):
@@ -116,18 +120,16 @@ class LocalBackend(Backend):
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file durably over what was there; names the bytes needed and free where there is no space."""
-        target = self.path(path)
         with self._storage_errors(path, len(content)):
-            partial = self._write_partial(target, content)
-            os.replace(partial, target)
-            sync_folder(target.parent)
+            _despite_removals(lambda: self._replace(self.path(path), content))
+            _sync_if_there(self.path(path).parent)
 
     def write_all(self, files: Mapping[str, bytes]) -> None:
         """Write several files durably: each synced on its own, each folder once."""
 
         def write(path: str) -> None:
             with self._storage_errors(path, len(files[path])):
-                os.replace(self._write_partial(self.path(path), files[path]), self.path(path))
+                _despite_removals(lambda: self._replace(self.path(path), files[path]))
 
         changed = self._make_folders_of(files)
         drain(self.map(write, list(files)))
@@ -135,19 +137,10 @@ class LocalBackend(Backend):
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a file durably unless there is one; on any POSIX file system, for ``link`` never replaces."""
-        target = self.path(path)
         with self._storage_errors(path, len(content)):
-            partial = self._write_partial(target, content)
-            try:
-                os.link(partial, target)
-            except FileExistsError:
-                # Over NFS the answer to a call that succeeded may be lost, and its repetition fails.
-                if os.stat(partial).st_nlink != 2:
-                    return False
-            finally:
-                os.unlink(partial)
-            sync_folder(target.parent)
-            return True
+            created = _despite_removals(lambda: self._link_new(self.path(path), content))
+            _sync_if_there(self.path(path).parent)
+            return created
 
     def swap(self, path: str, before: bytes | None, content: bytes) -> bool:
         """Write a file durably if it holds `before`. Who writes between the look and the rename is written over."""
@@ -198,7 +191,7 @@ class LocalBackend(Backend):
     def may_write(self, path: str) -> bool:
         """Return whether this user may write into a folder, or make it."""
         folder = self.path(path)
-        while not os.path.exists(folder):  # noqa: PTH110 - unlike Path.exists it takes a closed folder's content for absent
+        while not os.path.exists(folder):
             folder = folder.parent
         return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
 
@@ -213,7 +206,21 @@ class LocalBackend(Backend):
         content = self.read(source)
         if content is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
-        os.replace(self._write_partial(self.path(target), content), self.path(target))
+        self._replace(self.path(target), content)
+
+    def _replace(self, target: Path, content: bytes) -> None:
+        os.replace(self._write_partial(target, content), target)
+
+    def _link_new(self, target: Path, content: bytes) -> bool:
+        partial = self._write_partial(target, content)
+        try:
+            os.link(partial, target)
+        except FileExistsError:
+            # Over NFS the answer to a call that succeeded may be lost, and its repetition fails.
+            return os.stat(partial).st_nlink == 2
+        finally:
+            os.unlink(partial)
+        return True
 
     def _make_folders_of(self, files: Iterable[str]) -> set[Path]:
         """Make the folders that files will lie in; return all folders to be synced when the files are there."""
@@ -225,7 +232,7 @@ class LocalBackend(Backend):
         # The first sync makes the names in all of them last, on most file systems: the others then cost little.
         for folder in folders:
             with self._storage_errors(str(folder), 0):
-                sync_folder(folder)
+                _sync_if_there(folder)
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[int | None]:
@@ -250,7 +257,8 @@ class LocalBackend(Backend):
 
     def _no_file(self, path: str) -> RefusedError:
         return RefusedError(
-            f"'{printable(self.where(path))}' is a link, a pipe or a device, which no cache holds. Do not trust the cache."
+            f"'{printable(self.where(path))}' is a link, a pipe or a device, which no cache holds. "
+            "Do not trust the cache."
         )
 
     def _write_partial(self, target: Path, content: bytes) -> Path:
@@ -293,6 +301,14 @@ class LocalBackend(Backend):
             ) from error
 
 
+def _despite_removals(write: Callable[[], Written]) -> Written:
+    """Write a file; again if somebody removed its folder meanwhile, as an object store would not even notice."""
+    for _ in range(_TRIES - 1):
+        with suppress(FileNotFoundError):
+            return write()
+    return write()
+
+
 def _make_folders(folder: Path) -> list[Path]:
     """Make a folder and its missing parents; return the folders that must be synced for their names to last."""
     if folder.is_dir():
@@ -320,6 +336,11 @@ def _share_folder(folder: Path) -> None:
         own = stat.S_IMODE(os.stat(folder).st_mode)
         if (shared := own | mode & (stat.S_ISGID | 0o075)) != own:
             os.chmod(folder, shared)
+
+
+def _sync_if_there(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

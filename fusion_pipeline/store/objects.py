@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -91,6 +92,17 @@ class ObjectBackend(Backend):
             except FileNotFoundError:
                 return None
 
+    def holds(self, path: str, content: bytes) -> bool:
+        """Return whether an object is there with exactly this content; it is read only if its tag does not tell."""
+        with self._storage_errors(path):
+            try:
+                found = obstore.head(self._store, path)
+            except FileNotFoundError:
+                return False
+        if int(found["size"]) != len(content):
+            return False
+        return _tag(found) == _md5(content) or super().holds(path, content)
+
     def entries(self, path: str) -> Entries:
         """Return what lies directly below a prefix."""
         with self._storage_errors(path):
@@ -131,7 +143,7 @@ class ObjectBackend(Backend):
                 found = obstore.get(self._store, path)
             except FileNotFoundError:
                 return False
-            version = {"e_tag": found.meta["e_tag"], "version": found.meta["version"]}
+            version = {name: tag for name in ("e_tag", "version") if (tag := found.meta[name]) is not None}
             if bytes(found.bytes()) != before:
                 return False
             if self._single_writer:
@@ -150,7 +162,7 @@ class ObjectBackend(Backend):
         """Copy objects within the store: the bytes never pass through here."""
 
         def copy(target: str) -> None:
-            with self._storage_errors(target):
+            with self._storage_errors(target, passing=FileNotFoundError):
                 obstore.copy(self._store, files[target], target)
 
         for _ in self.map(copy, list(files)):
@@ -215,8 +227,7 @@ class ObjectBackend(Backend):
 
     def _put(self, path: str, content: bytes, mode: Any = "overwrite") -> None:
         put = obstore.put(self._store, path, content, mode=mode, use_multipart=False)
-        tag = (put.get("e_tag") or "").strip('"')
-        if len(tag) == 32 and tag != hashlib.md5(content, usedforsecurity=False).hexdigest():
+        if len(_tag(put)) == 32 and _tag(put) != _md5(content):
             self._check_arrived(path, content)
 
     def _check_arrived(self, path: str, content: bytes) -> None:
@@ -227,10 +238,10 @@ class ObjectBackend(Backend):
             )
 
     @contextmanager
-    def _storage_errors(self, path: str) -> Iterator[None]:
+    def _storage_errors(self, path: str, passing: type[OSError] | tuple[()] = ()) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
+        except passing:
             raise
         except (BaseError, OSError) as error:
             self.failing = True
@@ -265,14 +276,29 @@ def _probe() -> str:
     return f".probe/{uuid.uuid4().hex}"
 
 
+def _tag(described: Mapping[str, Any]) -> str:
+    return str(described.get("e_tag") or "").strip('"')
+
+
+def _md5(content: bytes) -> str:
+    """Return what most stores tag an unencrypted object with."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
 def _reason(error: Exception) -> str:
     """Return what happened, and what to mend, in a sentence each."""
-    text = str(error)
-    if isinstance(error, PermissionError) or " 403" in text or " 401" in text:
+    # Below the message lies a dump of the library's own objects, which names every setting and kind of failure.
+    told, _, dump = str(error).partition("Debug source:")
+    answered = re.search(r"status code: (\d{3}[ \w]*)", told)
+    if isinstance(error, PermissionError) or (answered and answered[1][:3] in ("401", "403")):
         return "access denied. Check the credentials and what they allow."
-    if "timed out" in text or "timeout" in text.lower():
+    if "NoSuchBucket" in told or isinstance(error, FileNotFoundError):
+        return "there is no such bucket. Make it, or check its name."
+    if answered:
+        return f"the server answered {printable(answered[1].strip())}. See what ails it."
+    if "kind: Timeout" in dump:
         return "no answer in time. See that the server runs and can be reached."
-    if "onnection" in text or "error sending request" in text:
+    if "error sending request" in told:
         return "the server cannot be reached. See that it runs."
     return f"{_first_line(error)}. Mend it."
 

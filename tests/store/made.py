@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fusion_pipeline.store import Cache, Store
-from fusion_pipeline.store.local import LocalBackend
-from fusion_pipeline.store.layout import CLASS_NAMES, GroupEncoder, backbone_arrays, index_arrays
-from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.attempt import Attempt
+from fusion_pipeline.store.backend import Backend
+from fusion_pipeline.store.layout import CLASS_NAMES, GroupEncoder, backbone_arrays, index_arrays
+from fusion_pipeline.store.manifest import FileEntry, Manifest
+from fusion_pipeline.store.publication import manifest_copy, store_folder
 
 DATASET = "made"
 ROWS = 5
 PARTITION_ROWS = 2
+PARTITIONS = 3
 N_FEATURES = 3
 RECIPE: Mapping[str, Any] = {"kind": "backbone", "made": "for a test"}
 VERSION = "sha256:" + "1" * 64
@@ -27,18 +29,22 @@ FEATURES = np.arange(ROWS * N_FEATURES, dtype=np.float16).reshape(ROWS, N_FEATUR
 SAMPLES = [f"{row:02x}" * 32 for row in range(ROWS)]
 
 
-@functools.cache
 def make_encoder() -> GroupEncoder:
     specs = backbone_arrays(N_FEATURES, 2, "float16", head=True)
     return GroupEncoder(specs, ROWS, PARTITION_ROWS, {"made": "here"})
 
 
-def open_attempt(backend: LocalBackend, name: str = "alpha", recipe: Mapping[str, Any] = RECIPE) -> Attempt:
+def rows_of(number: int) -> slice:
+    """Return the rows of a partition."""
+    return slice(number * PARTITION_ROWS, min((number + 1) * PARTITION_ROWS, ROWS))
+
+
+def open_attempt(backend: Backend, name: str = "alpha", recipe: Mapping[str, Any] = RECIPE) -> Attempt:
     return Attempt.open(backend, DATASET, name, recipe, make_encoder())
 
 
 def write_partition(attempt: Attempt, number: int) -> None:
-    rows = slice(number * PARTITION_ROWS, min((number + 1) * PARTITION_ROWS, ROWS))
+    rows = rows_of(number)
     arrays: dict[str, np.ndarray] = {
         "features": FEATURES[rows],
         "imagenet_probabilities": np.full((len(FEATURES[rows]), 2), 0.5, np.float16),
@@ -48,7 +54,7 @@ def write_partition(attempt: Attempt, number: int) -> None:
 
 
 def missing_partitions(attempt: Attempt) -> list[int]:
-    return [number for number in range(3) if not attempt.has(number)]
+    return [number for number in range(PARTITIONS) if not attempt.has(number)]
 
 
 def finish(attempt: Attempt, version: str = VERSION) -> tuple[Manifest, bool]:
@@ -59,21 +65,31 @@ def finish(attempt: Attempt, version: str = VERSION) -> tuple[Manifest, bool]:
     return attempt.publish(kind="backbone", dataset_digest=version, samples=SAMPLES, arrays=head, made={"why": "test"})
 
 
-def publish(root: Path, name: str = "alpha", version: str = VERSION) -> Store:
+def publish(root: Path | str, name: str = "alpha", version: str = VERSION) -> Store:
+    """Publish a store of `FEATURES` in the cache at a location."""
+    return publish_on(Cache(root).backend, name, version)
+
+
+def publish_on(backend: Backend, name: str = "alpha", version: str = VERSION) -> Store:
     """Publish a store of `FEATURES`."""
-    cache = Cache(root)
-    manifest, won = finish(open_attempt(cache.backend, name), version)
+    manifest, won = finish(open_attempt(backend, name), version)
     assert won
-    return next(store for store in cache[DATASET].stores() if store.manifest == manifest)
+    return open_store(backend, manifest)
 
 
-def publish_index(root: Path, version: str = VERSION, made_by: str = "test") -> Store:
+def open_store(backend: Backend, manifest: Manifest) -> Store:
+    """Return the store that a manifest published."""
+    dataset, _, folder = store_folder(DATASET, manifest.name, manifest.key).partition("/")
+    return Store(backend, dataset, folder)
+
+
+def publish_index(root: Path | str, version: str = VERSION, made_by: str = "test") -> Store:
     """Publish an index of `ROWS` samples in two classes."""
-    cache = Cache(root)
+    backend = Cache(root).backend
     paths = [b"a/0.png", b"a/\xff.png", b"b/2.png", b"b/3.png", b"b/4.png"]
     specs = index_arrays(ROWS, sum(map(len, paths)), (32,))
     encoder = GroupEncoder(specs, ROWS, PARTITION_ROWS, {CLASS_NAMES: ["a", "b"]})
-    attempt = Attempt.open(cache.backend, DATASET, "index", {"kind": "index", "decoder": made_by}, encoder)
+    attempt = Attempt.open(backend, DATASET, "index", {"kind": "index", "decoder": made_by}, encoder)
     for number in range(encoder.partitions):
         samples = SAMPLES[number * PARTITION_ROWS : (number + 1) * PARTITION_ROWS]
         arrays: dict[str, np.ndarray] = {
@@ -88,4 +104,20 @@ def publish_index(root: Path, version: str = VERSION, made_by: str = "test") -> 
         "label": np.array([0, 0, 1, 1, 1], np.int32),
     }
     manifest, _ = attempt.publish(kind="index", dataset_digest=version, samples=SAMPLES, arrays=whole, made={})
-    return next(store for store in cache[DATASET].stores() if store.manifest == manifest)
+    return open_store(backend, manifest)
+
+
+def put_manifest(store: Store, manifest: Manifest) -> Store:
+    """Put another manifest, and its copy, in place of a store's; return the store as it is now."""
+    folder = f"{store.dataset}/{store.folder}"
+    store.backend.write(f"{folder}/manifest.json", manifest.to_bytes())
+    store.backend.write(manifest_copy(folder, manifest.attempt), manifest.to_bytes())
+    return Store(store.backend, store.dataset, store.folder)
+
+
+def as_format_1_0(store: Store) -> Store:
+    """Make a store what format 1.0 had: no CRC-32C in its manifest, and no copy of that."""
+    files = {name: FileEntry(entry.length, entry.sha256) for name, entry in store.manifest.files.items()}
+    older = put_manifest(store, replace(store.manifest, files=files, minor=0))
+    store.backend.remove_file(manifest_copy(f"{store.dataset}/{store.folder}", store.manifest.attempt))
+    return older

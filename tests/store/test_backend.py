@@ -1,240 +1,193 @@
-"""Durable files: whole or absent, made by exactly one of many, with modes that the umask decides."""
+"""What every storage promises, whichever it is: a folder, objects in memory, objects on a server."""
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-import stat
-import tempfile
 import threading
-from collections.abc import Iterator
-from pathlib import Path
+import time
+from collections.abc import Callable
 
 import pytest
 
-from fusion_pipeline.errors import StorageError, UsageError
-from fusion_pipeline.store.backend import PARTIAL, LocalBackend
+from fusion_pipeline.store.backend import PARTIAL, Backend, Entries
+
+NAMES = ["fleurs été/rosé", "a%20b/c", "x#y/?z", "100%/&", "Rose (1)/[2]"]
 
 
-@pytest.fixture
-def backend(tmp_path: Path) -> LocalBackend:
-    return LocalBackend(tmp_path / "cache")
+def together(number: int, call: Callable[[int], object]) -> None:
+    """Make a call from many threads at the same moment."""
+    barrier = threading.Barrier(number)
 
-
-def test_write_read_list(backend: LocalBackend) -> None:
-    backend.write("a/b/c", b"one")
-    backend.write("a/b/c", b"two")
-    backend.write("a/d", b"")
-    assert (backend.read("a/b/c"), backend.read("a/d")) == (b"two", b"")
-    assert backend.list("a") == ["b", "d"]
-    assert backend.exists("a/b")
-    assert not backend.exists("a/x")
-
-
-@pytest.mark.parametrize("path", ["nothing", "nothing/below", "folder", "folder/file/below"])
-def test_what_is_not_a_file_reads_as_none(backend: LocalBackend, path: str) -> None:
-    backend.write("folder/file", b"1")
-    assert backend.read(path) is None
-    assert backend.list("nothing") == []
-
-
-def test_create_never_replaces(backend: LocalBackend) -> None:
-    assert backend.create("m", b"first")
-    assert not backend.create("m", b"second")
-    assert backend.read("m") == b"first"
-    assert os.listdir(backend.root) == ["m"]
-
-
-def test_exactly_one_of_many_threads_creates(backend: LocalBackend) -> None:
-    barrier = threading.Barrier(8)
-    wins: list[int] = []
-
-    def create(number: int) -> None:
+    def run(which: int) -> None:
         barrier.wait()
-        if backend.create("manifest.json", b"%d" % number):
-            wins.append(number)
+        call(which)
 
-    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=run, args=(which,)) for which in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_write_and_read(backend: Backend) -> None:
+    backend.write("a/b/c", b"one")
+    backend.write("a/b/c", b"two")
+    backend.write("a/d", b"")
+    assert (backend.read("a/b/c"), backend.read("a/d")) == (b"two", b"")
+    assert (backend.length("a/b/c"), backend.length("a/d")) == (3, 0)
+
+
+@pytest.mark.parametrize("path", ["nothing", "nothing/below", "folder", "folder/file/below"])
+def test_what_is_not_a_file_is_none(backend: Backend, path: str) -> None:
+    backend.write("folder/file", b"1")
+    assert backend.read(path) is None
+    assert backend.read(path, at_most=10) is None
+    assert backend.length(path) is None
+    assert backend.read_into(path, [memoryview(bytearray(3))]) is None
+
+
+@pytest.mark.parametrize(("at_most", "content"), [(0, b"1"), (3, b"1234"), (4, b"12345"), (5, b"12345"), (9, b"12345")])
+def test_of_a_longer_file_one_byte_more_is_read(backend: Backend, at_most: int, content: bytes) -> None:
+    backend.write("a", b"12345")
+    assert backend.read("a", at_most) == content
+
+
+def test_no_more_than_nothing_is_read_of_an_empty_file(backend: Backend) -> None:
+    backend.write("a", b"")
+    assert backend.read("a", at_most=0) == b""
+
+
+@pytest.mark.parametrize(
+    ("content", "length"), [(b"", 0), (b"123", 3), (b"12345", 5), (b"123456", 6), (b"12345678", 6)]
+)
+def test_buffers_are_filled_in_their_order(backend: Backend, content: bytes, length: int) -> None:
+    backend.write("a", content)
+    first, second = bytearray(b"...."), bytearray(b".")
+    assert backend.read_into("a", [memoryview(first), memoryview(second)]) == length
+    assert bytes(first + second) == content[:5].ljust(5, b".")
+
+
+def test_holds_this_very_content(backend: Backend) -> None:
+    backend.write("a", b"12")
+    found = [backend.holds(*what) for what in (("a", b"12"), ("a", b"13"), ("a", b"1"), ("a", b"123"), ("b", b""))]
+    assert found == [True, False, False, False, False]
+
+
+def test_entries_tell_files_from_folders(backend: Backend) -> None:
+    for path in ("b", "folder/inside", "a", "ab/c", "folder2/x"):
+        backend.write(path, b"1")
+    assert backend.entries("") == Entries(("a", "b"), ("ab", "folder", "folder2"))
+    assert backend.entries("folder") == Entries(("inside",), ())
+    assert backend.list("") == ["a", "ab", "b", "folder", "folder2"]
+    assert backend.entries("nothing") == Entries()
+    assert all(backend.exists(path) for path in ("a", "folder", "folder/inside"))
+    assert not any(backend.exists(path) for path in ("fold", "nothing", "folder/nothing"))
+
+
+def test_walk_yields_every_file_below(backend: Backend) -> None:
+    for path in ("a/b/c", "a/d", "a/e/f/g", "ab/no", f"a/half{PARTIAL}0123"):
+        backend.write(path, path.encode())
+    found = {file.path: file.length for file in backend.walk("a")}
+    assert found == {path: len(path) for path in ("a/b/c", "a/d", "a/e/f/g", f"a/half{PARTIAL}0123")}
+    assert "ab/no" in {file.path for file in backend.walk("")}
+    assert list(backend.walk("nothing")) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_comes_back(backend: Backend, name: str) -> None:
+    backend.write(name, b"1")
+    folder, _, file = name.partition("/")
+    assert backend.read(name) == b"1"
+    assert backend.entries("") == Entries((), (folder,))
+    assert backend.entries(folder) == Entries((file,), ())
+    assert [found.path for found in backend.walk(folder)] == [name]
+
+
+def test_create_never_replaces(backend: Backend) -> None:
+    assert backend.create("m", b"first")
+    assert not backend.create("m", b"second")
+    assert backend.read("m") == b"first"
+    assert backend.list("") == ["m"]
+
+
+def test_exactly_one_of_many_creates(backend: Backend) -> None:
+    wins: list[int] = []
+
+    def create(number: int) -> None:
+        if backend.create("manifest.json", b"%d" % number):
+            wins.append(number)
+
+    together(16, create)
     assert len(wins) == 1
     assert backend.read("manifest.json") == b"%d" % wins[0]
 
 
-def test_litter_is_never_listed_and_can_be_swept(backend: LocalBackend) -> None:
-    backend.write("a/b/good", b"1")
-    litter = backend.path(f"a/b/good{PARTIAL}0123")
-    litter.write_bytes(b"half")
-    assert backend.list("a/b") == ["good"]
-    backend.sweep("a")
-    assert not litter.exists()
-    assert backend.read("a/b/good") == b"1"
+def test_swap_replaces_what_was_seen(backend: Backend) -> None:
+    assert not backend.swap("m", b"first", b"second")
+    assert backend.swap("m", None, b"first")
+    assert not backend.swap("m", None, b"second")
+    assert not backend.swap("m", b"other", b"second")
+    assert backend.read("m") == b"first"
+    assert backend.swap("m", b"first", b"second")
+    assert backend.read("m") == b"second"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-@pytest.mark.parametrize("verb", ["write", "create"])
-def test_full_disk_names_needed_and_free_bytes(
-    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, number: int, verb: str
-) -> None:
-    def full(_descriptor: int) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, "fsync", full)
-    monkeypatch.setattr(LocalBackend, "free_bytes", lambda _self: 4321)
-    (backend.root / "a").mkdir(parents=True)
-    with pytest.raises(StorageError, match=r"12,345 bytes needed, 4,321 free") as caught:
-        getattr(backend, verb)("a/b", b"x" * 12_345)
-    assert str(backend.path("a/b")) in str(caught.value)
-    assert os.listdir(backend.root / "a") == []
+def test_copies_hold_the_same(backend: Backend) -> None:
+    backend.write_all({"a/b": b"1", "a/c": b"22", "d": b""})
+    backend.copy_all({"x/b": "a/b", "x/y/c": "a/c", "x/d": "d"})
+    backend.remove("a")
+    assert [backend.read(path) for path in ("x/b", "x/y/c", "x/d", "a/b")] == [b"1", b"22", b"", None]
 
 
-def test_input_output_error_is_a_storage_error(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend.write("a", b"kept")
-
-    def broken(*_: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "replace", broken)
-    with pytest.raises(StorageError, match="Input/output error"):
-        backend.write("a", b"new")
-    assert backend.read("a") == b"kept"
+def test_what_is_not_there_is_not_copied(backend: Backend) -> None:
+    backend.write("a", b"1")
+    with pytest.raises(FileNotFoundError):
+        backend.copy_all({"x/a": "a", "x/b": "b"})
 
 
-@pytest.fixture
-def unprivileged() -> Iterator[LocalBackend]:
-    """A cache in a folder that everybody may enter, seen by somebody who is not root."""
-    root = Path(tempfile.mkdtemp())
-    root.chmod(0o755)
-    backend = LocalBackend(root)
-    backend.write("a/b", b"1")
-    user = os.geteuid()
-    backend.path("a").chmod(0o555)
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield backend
-    finally:
-        os.seteuid(user)
-        backend.path("a").chmod(0o755)
-        shutil.rmtree(root)
-
-
-def test_read_only_folder(unprivileged: LocalBackend) -> None:
-    for verb in (unprivileged.write, unprivileged.create):
-        with pytest.raises(StorageError, match="Permission denied"):
-            verb("a/c", b"2")
-    assert unprivileged.read("a/b") == b"1"
-
-
-def test_unreadable_folder_is_not_an_absent_one(unprivileged: LocalBackend) -> None:
-    user = os.geteuid()
-    if user == 65534:
-        os.seteuid(0)
-    unprivileged.path("a").chmod(0o000)
-    os.seteuid(user)
-    with pytest.raises(StorageError, match="Permission denied"):
-        unprivileged.exists("a/b")
-    with pytest.raises(StorageError, match="Permission denied"):
-        unprivileged.read("a/b")
-    with pytest.raises(StorageError, match="Permission denied"):
-        unprivileged.list("a")
-
-
-@pytest.fixture
-def _umask_restored() -> Iterator[None]:
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
-@pytest.mark.usefixtures("_umask_restored")
-@pytest.mark.parametrize(("umask", "file", "folder"), [(0o077, 0o600, 0o700), (0o002, 0o664, 0o775)])
-def test_modes_follow_the_umask(backend: LocalBackend, umask: int, file: int, folder: int) -> None:
-    os.umask(umask)
-    backend.write("a/written", b"1")
-    backend.create("a/created", b"1")
-    modes = {name: stat.S_IMODE(backend.path(name).stat().st_mode) for name in ("a/written", "a/created", "a")}
-    assert modes == {"a/written": file, "a/created": file, "a": folder}
-
-
-def test_what_exists_keeps_its_mode(backend: LocalBackend) -> None:
-    backend.write("a/b", b"1")
-    backend.path("a").chmod(0o2770)
-    backend.write("a/c", b"2")
-    assert stat.S_IMODE(backend.path("a").stat().st_mode) == 0o2770
-
-
-def test_every_write_is_synced_with_its_folder(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend.root.mkdir()
-    synced: list[str] = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
-    backend.write("file", b"1")
-    assert [PARTIAL in synced[0], *synced[1:]] == [True, str(backend.root)]
-
-
-def test_move_may_be_repeated(backend: LocalBackend) -> None:
-    backend.write("from/file", b"1")
-    backend.move("from", "to/there")
-    backend.move("from", "to/there")
-    assert backend.read("to/there/file") == b"1"
-    with pytest.raises(StorageError, match="No such file"):
-        backend.move("from", "elsewhere")
-
-
-def test_remove_takes_what_is_there(backend: LocalBackend) -> None:
-    backend.write("a/b/c", b"1")
+def test_remove_takes_what_is_there(backend: Backend) -> None:
+    for path in ("a/b/c", "a/d", "ab"):
+        backend.write(path, b"1")
     backend.remove("a")
     backend.remove("a")
-    assert not backend.exists("a")
+    assert (backend.exists("a"), list(backend.walk("a")), backend.list("")) == (False, [], ["ab"])
+    backend.remove_file("ab")
+    backend.remove_file("ab")
+    assert backend.list("") == []
 
 
-def test_lock_has_one_holder(backend: LocalBackend) -> None:
-    assert backend.lock("lock") is None
-    backend.write("lock", b"")
-    first = backend.lock("lock")
-    assert first is not None
-    assert backend.lock("lock") is None
-    first.release()
-    second = backend.lock("lock")
-    assert second is not None
-    second.release()
+def test_check_leaves_nothing(backend: Backend) -> None:
+    backend.check_writable()
+    assert backend.may_write("some/folder")
+    assert [file.path for file in backend.walk("")] == []
 
 
-def test_urls_are_refused() -> None:
-    with pytest.raises(UsageError, match="s3://team/features"):
-        LocalBackend("s3://team/features")
+def test_time_is_told_by_the_clock_of_the_storage(backend: Backend) -> None:
+    before = backend.now()
+    backend.write("a", b"1")
+    (written,) = [file.modified for file in backend.walk("") if file.path == "a"]
+    assert before - 1.5 <= written <= backend.now() + 1.5  # S3 tells whole seconds
+    assert abs(before - time.time()) < 60
+    assert [file.path for file in backend.walk(".clock")] == []
 
 
-@pytest.fixture
-def synced(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Paths below the cache that were synced, in order; the cache itself is ``"."``."""
-    backend.root.mkdir()
-    paths: list[str] = []
+def test_results_come_in_order_and_a_failure_ends_them(backend: Backend) -> None:
+    def slow_first(number: int) -> int:
+        time.sleep(0.01 * max(0, 4 - number))
+        if number == 7:
+            raise ValueError("seven")
+        return number
 
-    def fsync(descriptor: int) -> None:
-        paths.append(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), backend.root))
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    return paths
-
-
-def test_what_is_created_is_synced_with_its_folder(backend: LocalBackend, synced: list[str]) -> None:
-    backend.create("manifest.json", b"1")
-    assert [PARTIAL in synced[0], *synced[1:]] == [True, "."]
+    assert list(backend.map(slow_first, range(4))) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="seven"):
+        list(backend.map(lambda number: slow_first(number + 4), range(4)))
 
 
-def test_new_folders_are_synced_in_the_folders_above_them(backend: LocalBackend, synced: list[str]) -> None:
-    backend.write("a/b/file", b"1")
-    assert synced[:2] == [".", "a"]
-    assert synced[-1] == "a/b"
+def test_writers_of_different_files_do_not_meet(backend: Backend) -> None:
+    together(8, lambda number: backend.write_all({f"f/{number}/{i}": b"%d" % number for i in range(8)}))
+    assert len(list(backend.walk("f"))) == 64
+    assert {backend.read(f"f/{number}/7") for number in range(8)} == {b"%d" % number for number in range(8)}
 
 
-def test_a_move_is_synced_in_both_folders(backend: LocalBackend, synced: list[str]) -> None:
-    backend.write("from/file", b"1")
-    backend.write("to/other", b"2")
-    synced.clear()
-    backend.move("from/file", "to/file")
-    assert sorted(synced) == ["from", "to"]
+def test_where_names_the_place(backend: Backend) -> None:
+    assert backend.where("a/b") == f"{backend.location}/a/b"
+    assert (backend.where(""), str(backend)) == (backend.location, backend.location)
