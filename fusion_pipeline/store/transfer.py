@@ -16,7 +16,7 @@ from fusion_pipeline.store.manifest import FileEntry
 from fusion_pipeline.store.publication import ATTEMPTS, Publication, group_folder
 from fusion_pipeline.store.reader import Store
 from fusion_pipeline.store.trust import expect_manifests
-from fusion_pipeline.store.unfinished import join_writers, living_writers
+from fusion_pipeline.store.unfinished import join_writers, living_writers, tidy_published
 
 WAVE_BYTES = 128 << 20
 """How much is on its way at once, at most, unless a single file is longer: that much memory is needed."""
@@ -92,6 +92,8 @@ def transfer(
     expect_manifests((there or store for store, there in zip(stores, found, strict=True)), expected)
     if None in found:
         target.backend.check_writable()
+    for dataset in {store.dataset for store in stores}:
+        tidy_published(target.backend, dataset)
     done = [
         Transferred(store, there, "there already") if there is not None else _Shipment(store, target).run(progress)
         for store, there in zip(stores, found, strict=True)
@@ -99,6 +101,14 @@ def transfer(
     expect_manifests((item.store for item in done), expected)  # somebody else may have published one meanwhile
     _mark_current(done, source, target)
     return done
+
+
+def bring(store: Store, target: Cache, progress: Progress) -> Transferred:
+    """Copy one store into another cache, unless it has it; what is current there stays so. See `transfer`."""
+    there = _published(target, store)
+    if there is not None:
+        return Transferred(store, there, "there already")
+    return _Shipment(store, target).run(progress)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from fusion_pipeline.commands.cache.export import export
 from fusion_pipeline.commands.cache.gc import collect_garbage
 from fusion_pipeline.commands.cache.info import info
 from fusion_pipeline.commands.cache.ls import list_stores
+from fusion_pipeline.commands.cache.migrate import migrate
 from fusion_pipeline.commands.cache.pull import pull
 from fusion_pipeline.commands.cache.push import push
 from fusion_pipeline.commands.cache.repair import repair
@@ -24,5 +25,5 @@ def cache() -> None:
     """
 
 
-for _command in (list_stores, info, verify, repair, pull, push, collect_garbage, export):
+for _command in (list_stores, info, verify, repair, pull, push, collect_garbage, export, migrate):
     cache.add_command(_command)
