@@ -72,6 +72,8 @@ def collect(
     IntegrityError, FormatError, RefusedError
         If it cannot be told from a manifest which group is a store's: then nothing is removed.
     """
+    if not names and not cache.backend.entries("").folders:
+        return Collection((), (), delete)  # and nothing is written at a place that is no cache yet, or misspelt
     grace = Grace(cache.backend.now(), max(grace_seconds, SILENT_SECONDS))
     broom = _Broom(cache.backend)
     for item in find_garbage(cache, names, grace):

@@ -448,6 +448,11 @@ def test_only_the_data_sets_that_are_named(tmp_path: Path) -> None:
         collect(cache, ["birds"])
 
 
+def test_a_place_without_a_cache_stays_untouched(tmp_path: Path) -> None:
+    assert collect(Cache(tmp_path / "misspelt"), delete=True) == Collection((), (), True)
+    assert os.listdir(tmp_path) == []
+
+
 def test_on_a_server(s3: str, pass_time: Callable[..., None]) -> None:
     cache = Cache(s3)
     finish(open_attempt(cache.backend))
