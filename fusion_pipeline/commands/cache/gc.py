@@ -26,7 +26,8 @@ _DAY_SECONDS = 86_400
     type=click.FloatRange(0),
     default=7.0,
     metavar="DAYS",
-    help="Leave what changed within so many days, by the clock of the storage; 0 still leaves the last 45 s. [default: 7]",
+    help="Leave what changed within so many days, by the clock of the storage; 0 still leaves the last 45 s. "
+    "[default: 7]",
 )
 @click.option("--delete", is_flag=True, help="Remove what is listed; without it nothing is touched.")
 @uses("cache", interrupted="What is removed is removed; the same command goes on.")
