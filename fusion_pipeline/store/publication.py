@@ -197,9 +197,11 @@ class Publication:
         for name in backend.list(f"{attempt}/{_PUBLISHING}"):
             try:
                 stated = json.loads(backend.read(f"{attempt}/{_PUBLISHING}/{name}") or b"")
-                yield name, Intent(str(stated["store"]), str(stated["writer"]))
-            except (ValueError, KeyError, TypeError):
+                intent = Intent(str(stated["store"]), str(stated["writer"]))
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
+            if _names_a_store(intent.store):
+                yield name, intent
 
     @staticmethod
     def is_published(backend: Backend, uuid: str, intent: Intent) -> bool:
@@ -217,3 +219,9 @@ class Publication:
             if manifest is None or manifest.attempt != uuid:
                 backend.remove_file(manifest_copy(store, uuid))
                 backend.remove(group_folder(store, uuid))
+
+
+def _names_a_store(folder: str) -> bool:
+    """Return whether a folder is one of a data set: what a marker says is removed, and must not lead elsewhere."""
+    parts = folder.split("/")
+    return len(parts) == 2 and not {"", ".", ".."} & set(parts)

@@ -1,16 +1,21 @@
-"""Ends a run at its Nth operation on the file system, as SIGKILL would: nothing after it happens, clean-up included."""
+"""Moments at which a test steps in: before a call to the storage, or at a run's Nth operation on the file system.
+
+A run that is killed there ends as by SIGKILL: nothing after it happens, clean-up included.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.presence import Presence, Process
 
 OPERATIONS = ("mkdir", "open", "write", "fsync", "link", "replace", "unlink", "rmdir", "chmod", "fchmod")
@@ -44,6 +49,8 @@ def killed_at(number: int) -> Iterator[list[bool]]:
         true = getattr(os, name)
 
         def operation(*arguments: Any, **options: Any) -> Any:
+            if threading.current_thread().name == "presence":  # of somebody else, who lives on
+                return true(*arguments, **options)
             if died or next(count) >= number:
                 died.append(True)
                 raise Killed
@@ -56,3 +63,18 @@ def killed_at(number: int) -> Iterator[list[bool]]:
             patch.setattr(os, name, counting(name))
         with suppress(Killed):
             yield died
+
+
+def before_the_call(
+    monkeypatch: pytest.MonkeyPatch, backend: Backend, verb: str, act: Callable[[], object], ending: str = ""
+) -> None:
+    """Do something once, right before a call to the storage, whose first argument ends so if it is a path."""
+    true, acted = getattr(backend, verb), list[bool]()
+
+    def call(path: Any, *arguments: Any) -> Any:
+        if not acted and (not isinstance(path, str) or path.endswith(ending)):
+            acted.append(True)
+            act()
+        return true(path, *arguments)
+
+    monkeypatch.setattr(backend, verb, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ FEATURES = np.arange(ROWS * N_FEATURES, dtype=np.float16).reshape(ROWS, N_FEATUR
 SAMPLES = [f"{row:02x}" * 32 for row in range(ROWS)]
 
 
+@functools.cache
 def make_encoder() -> GroupEncoder:
     specs = backbone_arrays(N_FEATURES, 2, "float16", head=True)
     return GroupEncoder(specs, ROWS, PARTITION_ROWS, {"made": "here"})

@@ -403,7 +403,6 @@ def test_who_waits_for_a_dying_writer_inherits_his_finished_work(backend: Backen
 def test_who_lost_the_attempt_notices(backend: Backend) -> None:
     one, two = open_attempt(backend), open_attempt(backend)
     manifest, _ = finish(one)
-    assert not two.gone
     assert not two.claim(0)
     assert two.gone
     assert two.wait(1, SAMPLES[2:4])
@@ -427,7 +426,7 @@ def test_an_attempt_that_is_removed_at_any_moment_is_no_failure(
     folder: LocalBackend, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     attempt = open_attempt(folder)
-    true, removed = getattr(os, operation), []
+    true, removed = getattr(os, operation), list[bool]()
 
     def late(*arguments: object, **options: object) -> object:
         if attempt.folder in str(arguments[0]) and not removed:
@@ -474,7 +473,9 @@ def test_what_partitions_were_made_with_is_told_of_the_store(folder: LocalBacken
     attempt = open_attempt(folder)
     for number, device, deviation in ((0, "cpu", 0.1), (1, "cuda", 0.3), (2, "cpu", 0.2)):
         rows = rows_of(number)
-        arrays = {name: np.ones((len(SAMPLES[rows]), n), np.float16) for name, n in LENGTHS.items()}
+        arrays: dict[str, np.ndarray] = {
+            name: np.ones((len(SAMPLES[rows]), length), np.float16) for name, length in LENGTHS.items()
+        }
         arrays["status"] = np.zeros(len(SAMPLES[rows]), np.uint8)
         told = {"softmax_deviation": deviation, "reused": {"sha256:aa": number, "this store": 1}}
         attempt.write(number, arrays, SAMPLES[rows], {}, {"device": device}, told)

@@ -4,87 +4,166 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fusion_pipeline.errors import StorageError
+from fusion_pipeline.errors import IncompleteError, StorageError
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.local import LocalBackend
-from fusion_pipeline.store.verify import verify
-from fusion_pipeline.store.attempt import recover
+from fusion_pipeline.store.unfinished import tidy_published
+from fusion_pipeline.store.verify import verify_dataset
 from tests.builders import tree_bytes
-from tests.store.failpoints import killed_at
-from tests.store.made import DATASET, FEATURES, finish, missing_partitions, open_attempt, publish, write_partition
+from tests.store.failpoints import before_the_call, killed_at, process_of_its_own
+from tests.store.made import (
+    DATASET,
+    FEATURES,
+    PARTITIONS,
+    SAMPLES,
+    finish,
+    missing_partitions,
+    open_attempt,
+    publish,
+    rows_of,
+    write_partition,
+)
+
+every = pytest.mark.parametrize("step", [pytest.param(5, id="some"), pytest.param(1, id="all", marks=pytest.mark.soak)])
 
 
-def run(root: Path) -> None:
-    """Do what an extraction does to its cache."""
-    backend = Cache(root).backend
-    recover(backend, DATASET)
-    if DATASET not in Cache(root) or not Cache(root)[DATASET].stores():
-        finish(open_attempt(backend))
+def run(root: Path) -> list[int]:
+    """Do what an extraction does to its cache; return the partitions that it computed."""
+    cache = Cache(root)
+    cache.backend.check_writable()
+    tidy_published(cache.backend, DATASET)
+    if DATASET in cache and cache[DATASET].stores():
+        return []
+    attempt = open_attempt(cache.backend)
+    computed = [number for number in missing_partitions(attempt) if attempt.claim(number) and not attempt.has(number)]
+    for number in computed:
+        write_partition(attempt, number)
+    assert all(attempt.wait(number, SAMPLES[rows_of(number)]) for number in range(PARTITIONS))
+    finish(attempt)
+    return computed
 
 
 def check_whole_or_none(root: Path, content: str) -> int:
-    stores = [store for name in Cache(root) for store in Cache(root)[name].stores()]
+    """Check that what a reader sees is whole; return how many stores that is."""
+    cache = Cache(root)
+    stores = [store for name in cache for store in cache[name].stores()]
     for store in stores:
         assert store.manifest.content == content
-        assert list(verify(store)) == []
         assert np.array_equal(store.features[:], FEATURES)
+        assert np.array_equal(store.read("features", "crc32c"), FEATURES)
+    assert [report.damage for name in cache for report in verify_dataset(cache[name])] == [[] for _ in stores]
     return len(stores)
 
 
-def test_killed_at_every_operation(tmp_path: Path) -> None:
-    content = publish(tmp_path / "undisturbed").manifest.content
+def finished(root: Path) -> set[int]:
+    """Return the partitions that are recorded in unfinished attempts, as they lie on the disk."""
+    return {int(path.name.partition("-")[0]) for path in root.glob(f"{DATASET}/attempts/*/done/*.json")}
+
+
+def litter(root: Path) -> list[str]:
+    """Return what is neither the published store nor its manifest's copy."""
+    (store,) = (Cache(root)[DATASET]).stores()
+    own = (store.location, f"{store.location}.json", str(root / DATASET / store.folder / "manifest.json"))
+    return [str(path) for path in root.rglob("*") if path.is_file() and not str(path).startswith(own)]
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> str:
+    """Digest of the store when nothing happens."""
+    return publish(tmp_path / "undisturbed").manifest.content
+
+
+@every
+def test_killed_at_every_operation(tmp_path: Path, content: str, step: int) -> None:
     seen: set[int] = set()
-    for number in range(1, 1000):
+    for number in range(1, 1000, step):
         root = tmp_path / f"cache-{number}"
         with killed_at(number) as died:
             run(root)
-        seen.add(check_whole_or_none(root, content))
+        stores = check_whole_or_none(root, content)
+        seen.add(stores)
         if not died:
             break
-        run(root)
+        before = finished(root) if not stores else set(range(PARTITIONS))
+        with process_of_its_own():
+            computed = run(root)
+        assert not before & set(computed), f"computed again after a kill at {number}"
         assert check_whole_or_none(root, content) == 1, number
-    assert number > 50
+        # Of a kill nothing is left but half-written files, which are never read.
+        assert [path for path in litter(root) if ".partial-" not in path] == [], number
+        assert run(root) == []
+    assert number > 100
     assert seen == {0, 1}
 
 
-def test_killed_twice(tmp_path: Path) -> None:
-    """The run that mends is killed as well, at each of its operations."""
-    content = publish(tmp_path / "undisturbed").manifest.content
-    for number in range(1, 1000, 7):
+@every
+def test_killed_twice(tmp_path: Path, content: str, step: int) -> None:
+    """The run that mends is killed as well."""
+    for first in (40, 90, 150):
+        for number in range(1, 1000, 3 * step):
+            root = tmp_path / f"cache-{first}-{number}"
+            with killed_at(first) as died:
+                run(root)
+            assert died
+            with killed_at(number) as died:
+                run(root)
+            check_whole_or_none(root, content)
+            before = finished(root)
+            assert not before & set(run(root))
+            assert check_whole_or_none(root, content) == 1, number
+            if not died:
+                break
+        assert not died
+
+
+@every
+def test_the_loser_killed_at_every_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Of two who publish at once one loses at the last moment, and dies while it makes way for the winner."""
+    for number in range(1, 1000, step):
         root = tmp_path / f"cache-{number}"
-        with killed_at(60):
-            run(root)
-        with killed_at(number) as died:
-            run(root)
+        with killed_at(number) as died, monkeypatch.context() as patch:
+            backend = LocalBackend(root)
+            winner, loser = open_attempt(backend), open_attempt(backend)
+            for partition in range(PARTITIONS):
+                write_partition(loser, partition)
+            before_the_call(patch, backend, "swap", lambda winner=winner: finish(winner))
+            _, won = finish(loser)
+            assert not won
         run(root)
-        assert check_whole_or_none(root, content) == 1, number
+        (store,) = Cache(root)[DATASET].stores()
+        assert check_whole_or_none(root, store.manifest.content) == 1
         if not died:
             break
     assert not died
 
 
-def test_loser_killed_at_every_operation(tmp_path: Path) -> None:
-    """An attempt at a store that somebody else has published dies while it makes way for the winner."""
-    for number in range(1, 1000):
+@every
+def test_who_shares_the_attempt_of_one_who_is_killed_at_any_moment(tmp_path: Path, content: str, step: int) -> None:
+    """The survivor never ends without the store, and computes nothing that the dead one had recorded."""
+    for number in range(1, 1000, step):
         root = tmp_path / f"cache-{number}"
-        backend = LocalBackend(root)
-        winner, loser = open_attempt(backend), open_attempt(backend)
-        manifest, _ = finish(winner)
-        for partition in missing_partitions(loser):
-            write_partition(loser, partition)
+        survivor = open_attempt(LocalBackend(root))
+        assert survivor.claim(0)
         with killed_at(number) as died:
-            finish(loser)
-        if died:
-            loser.close()  # its lock, which the operating system takes back
-        recover(backend, DATASET)
-        run(root)
-        assert [store.manifest for store in Cache(root)[DATASET].stores()] == [manifest], number
-        assert check_whole_or_none(root, manifest.content) == 1
+            dying = open_attempt(LocalBackend(root))
+            for partition in (1, 2):
+                assert dying.claim(partition)
+                write_partition(dying, partition)
+        before = finished(root)
+        write_partition(survivor, 0)
+        for partition in (1, 2):
+            ours = not survivor.wait(partition, SAMPLES[rows_of(partition)])
+            assert ours == (partition not in before)
+            if ours:
+                write_partition(survivor, partition)
+        assert finish(survivor)[1]
+        assert check_whole_or_none(root, content) == 1
         if not died:
             break
     assert not died
@@ -104,33 +183,47 @@ def test_finished_partitions_survive_a_kill(tmp_path: Path) -> None:
     resumed.close()
 
 
-@pytest.mark.parametrize("number", [5, 20, 40])
-def test_full_disk_then_room_again(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = publish(tmp_path / "undisturbed").manifest.content
-    calls = 0
-    true_fsync = os.fsync
+@every
+def test_a_full_disk_at_any_moment_then_room_again(
+    tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    for number in range(1, 1000, step):
+        calls = 0
 
-    def full(descriptor: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls >= number:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        true_fsync(descriptor)
+        def full(descriptor: int, number: int = number) -> None:
+            nonlocal calls
+            calls += 1
+            if calls >= number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    root = tmp_path / "cache"
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(StorageError, match="No space for"):
-            run(root)
-    run(root)
-    assert check_whole_or_none(root, content) == 1
+        root = tmp_path / f"cache-{number}"
+        with monkeypatch.context() as patch, process_of_its_own():
+            patch.setattr(os, "fsync", full)
+            with suppress(StorageError):
+                run(root)
+        before = finished(root)
+        assert not before & set(run(root))
+        assert check_whole_or_none(root, content) == 1
+        if calls < number:
+            break
+    assert calls < number
+    assert number > 30
 
 
-def test_recovery_leaves_a_living_attempt_alone(tmp_path: Path) -> None:
+def test_a_living_attempt_is_left_alone(tmp_path: Path) -> None:
     backend = LocalBackend(tmp_path)
     attempt = open_attempt(backend)
     write_partition(attempt, 0)
     before = tree_bytes(tmp_path)
-    recover(backend, DATASET)
+    tidy_published(backend, DATASET)
     assert tree_bytes(tmp_path) == before
     assert finish(attempt)[1]
+
+
+def test_an_unfinished_store_is_none(tmp_path: Path) -> None:
+    attempt = open_attempt(LocalBackend(tmp_path))
+    write_partition(attempt, 0)
+    assert Cache(tmp_path)[DATASET].stores() == ()
+    with pytest.raises(IncompleteError, match="has no finished index"):
+        Cache(tmp_path)[DATASET].index()
+    attempt.close()
