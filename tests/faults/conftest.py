@@ -1,0 +1,43 @@
+"""What the fault tests share: the tally that `make soak` ends with, and the scene that most of them play in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.builders import Tiny
+from tests.faults.scene import Scene
+from tests.faults.tally import Tally
+
+_PROPERTY = "faults"
+
+
+@pytest.fixture
+def tally(record_property: Any) -> Iterator[Tally]:
+    """Counts the faults of one test; the sum over all tests stands at the end of the run."""
+    counted = Tally()
+    yield counted
+    record_property(_PROPERTY, [counted.tried, counted.survived])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tally of each file, and of all."""
+    files: defaultdict[str, Tally] = defaultdict(Tally)
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == _PROPERTY and report.when == "teardown":
+                files[report.nodeid.partition("::")[0]] += Tally(*value)
+    if files:
+        terminalreporter.section("faults")
+        for file, tally in sorted(files.items()):
+            terminalreporter.write_line(f"{file}: {tally}")
+        terminalreporter.write_line(str(sum(files.values(), Tally())))
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory, tiny_resnet: Tiny) -> Scene:
+    """A small extraction, and a cache that holds another data set already."""
+    return Scene(tmp_path_factory.mktemp("scene"), tiny_resnet)
