@@ -67,14 +67,16 @@ def finish(attempt: Attempt, version: str = VERSION) -> tuple[Manifest, bool]:
     return attempt.publish(kind="backbone", dataset_digest=version, samples=SAMPLES, arrays=head, made={"why": "test"})
 
 
-def publish(root: Path | str, name: str = "alpha", version: str = VERSION) -> Store:
+def publish(root: Path | str, name: str = "alpha", version: str = VERSION, recipe: Mapping[str, Any] = RECIPE) -> Store:
     """Publish a store of `FEATURES` in the cache at a location."""
-    return publish_on(Cache(root).backend, name, version)
+    return publish_on(Cache(root).backend, name, version, recipe)
 
 
-def publish_on(backend: Backend, name: str = "alpha", version: str = VERSION) -> Store:
+def publish_on(
+    backend: Backend, name: str = "alpha", version: str = VERSION, recipe: Mapping[str, Any] = RECIPE
+) -> Store:
     """Publish a store of `FEATURES`."""
-    manifest, won = finish(open_attempt(backend, name), version)
+    manifest, won = finish(open_attempt(backend, name, recipe), version)
     assert won
     return open_store(backend, manifest)
 
@@ -83,6 +85,11 @@ def open_store(backend: Backend, manifest: Manifest) -> Store:
     """Return the store that a manifest published."""
     dataset, _, folder = store_folder(DATASET, manifest.name, manifest.key).partition("/")
     return Store(backend, dataset, folder)
+
+
+def root_of(store: Store) -> Path:
+    """Return the folder of the cache that a store lies in."""
+    return Path(store.backend.location)
 
 
 def publish_index(root: Path | str, version: str = VERSION, made_by: str = "test") -> Store:

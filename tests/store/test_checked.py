@@ -12,7 +12,7 @@ from zarr.core.buffer import default_buffer_prototype
 from fusion_pipeline.errors import IntegrityError
 from fusion_pipeline.store import Store
 from fusion_pipeline.store.checked import CheckedFiles
-from tests.store.made import publish
+from tests.store.made import publish, root_of
 
 FILE = "features/zarr.json"
 REQUESTS = {
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def files(store: Store) -> CheckedFiles:
-    return CheckedFiles(store.backend, str(store.path.relative_to(store.backend.root)), store.manifest)
+    return CheckedFiles(store.backend, str(store.path.relative_to(root_of(store))), store.manifest)
 
 
 def read(files: CheckedFiles, name: str, request: ByteRequest | None) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_the_loser_killed_at_every_operation(tmp_path: Path, monkeypatch: pytest
             winner, loser = open_attempt(backend), open_attempt(backend)
             for partition in range(PARTITIONS):
                 write_partition(loser, partition)
-            before_the_call(patch, backend, "swap", lambda winner=winner: finish(winner))
+            before_the_call(patch, backend, "swap", partial(finish, winner))
             _, won = finish(loser)
             assert not won
         run(root)

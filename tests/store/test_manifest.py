@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import google_crc32c
 import pytest
 
 from fusion_pipeline.errors import FormatError, IntegrityError, RefusedError
@@ -51,7 +53,36 @@ def test_content_ignores_who_made_it_and_when(manifest: Manifest) -> None:
 
 def test_newer_minor_version_is_read(manifest: Manifest) -> None:
     content = edited(manifest, lambda fields: fields["format"].update(version="1.7"))
-    assert Manifest.from_bytes(content, WHERE) == manifest
+    assert Manifest.from_bytes(content, WHERE) == replace(manifest, minor=7)
+
+
+def test_the_first_minor_version_has_no_crc32c(manifest: Manifest) -> None:
+    def older(fields: dict[str, Any]) -> None:
+        fields["format"]["version"] = "1.0"
+        for entry in fields["files"].values():
+            del entry["crc32c"]
+
+    read = Manifest.from_bytes(edited(manifest, older), WHERE)
+    assert (read.minor, {entry.crc32c for entry in read.files.values()}) == (0, {None})
+    assert (read.key, read.content) == (manifest.key, manifest.content)
+    assert Manifest.from_bytes(read.to_bytes(), WHERE) == read
+
+
+def test_files_are_known_by_length_and_sums() -> None:
+    one, two = FileEntry.of(b"chunk 1....CRC1"), FileEntry.of(b"chunk 2....CRC2")
+    assert one.crc32c is not None
+    assert one.crc32c != two.crc32c
+    assert one.to_json() == {"length": 15, "sha256": one.sha256, "crc32c": one.crc32c}
+    assert FileEntry.from_json(one.to_json()) == one
+    assert one.matches(b"chunk 1....CRC1")
+    assert not one.matches(b"chunk 2....CRC2")
+    assert [FileEntry.of(b"x" * length).length for length in range(6)] == list(range(6))
+
+
+def test_whole_chunks_of_this_format_have_different_sums() -> None:
+    """A chunk ends in its CRC-32C, and the CRC-32C of anything with its own at the end is always the same."""
+    entries = [FileEntry.of(body + google_crc32c.value(body).to_bytes(4, "little")) for body in (b"one", b"two")]
+    assert entries[0].crc32c != entries[1].crc32c
 
 
 @pytest.mark.parametrize(
@@ -69,6 +100,9 @@ def test_newer_minor_version_is_read(manifest: Manifest) -> None:
         lambda fields: fields.update(files=[]),
         lambda fields: fields["files"].update({"zarr.json": {"length": -1, "sha256": "0" * 64}}),
         lambda fields: fields["files"].update({"zarr.json": {"length": 2, "sha256": "0" * 63}}),
+        lambda fields: fields["files"]["zarr.json"].update(crc32c="0" * 7),
+        lambda fields: fields["files"]["zarr.json"].update(crc32c="0" * 7 + "G"),
+        lambda fields: fields["files"]["zarr.json"].update(crc32c=0),
         lambda fields: fields["identity"].pop("dataset"),
         lambda fields: fields.update(identity="text"),
     ],

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import zarr
 
-from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, RefusedError, StaleError, StorageError
+from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, RefusedError, StorageError
 from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.bulk import Check
 from fusion_pipeline.store.manifest import FileEntry
 from fusion_pipeline.store.verify import Damage, verify
 from tests.builders import tree_bytes
-from tests.store.made import DATASET, FEATURES, SAMPLES, publish, publish_index
+from tests.store.made import DATASET, FEATURES, SAMPLES, publish, publish_index, put_manifest, root_of
 
 OTHER_VERSION = "sha256:" + "2" * 64
 CHUNK = "features/c/0/0"
@@ -61,14 +62,12 @@ def test_damage_is_found_before_it_is_used(store: Store, damage: str, file: str)
     make, kind = DAMAGES[damage]
     make(store.path / file)
     with pytest.raises(IntegrityError, match=file):
-        _ = Cache(store.backend.root)[DATASET]["alpha"].features[:]
+        _ = Cache(root_of(store))[DATASET]["alpha"].features[:]
+    checks: tuple[Check, ...] = ("sha256", "crc32c")
+    for check in checks:
+        with pytest.raises(IntegrityError, match=file):
+            Cache(root_of(store))[DATASET]["alpha"].read("features", check)
     assert list(verify(store)) == [Damage(file, kind)]
-
-
-@pytest.mark.parametrize("file", ["status/c/0", "head_weight/c/0/0", "imagenet_probabilities/c/2/0"])
-def test_verify_reads_every_array(store: Store, file: str) -> None:
-    flip(store.path / file)
-    assert list(verify(store)) == [Damage(file, "content")]
 
 
 def test_swapped_chunks(store: Store) -> None:
@@ -86,30 +85,11 @@ def test_rows_of_whole_chunks_can_still_be_read(store: Store) -> None:
     assert np.array_equal(store.features[2:4], FEATURES[2:4])
 
 
-@pytest.mark.parametrize("keep", [0, 3, 0.5, -1])
-def test_a_truncated_manifest_is_no_store(store: Store, keep: float) -> None:
-    manifest = store.path.parents[1] / "manifest.json"
-    length = manifest.stat().st_size
-    os.truncate(manifest, int(length * keep) if 0 < keep < 1 else int(keep) % length)
-    with pytest.raises(IntegrityError, match=r"manifest\.json"):
-        Cache(store.backend.root)[DATASET].stores()
-    assert [type(found) for _, found in Cache(store.backend.root)[DATASET].survey()] == [Store, IntegrityError]
-
-
-def test_an_edited_manifest_is_refused(store: Store) -> None:
-    manifest = store.path.parents[1] / "manifest.json"
-    content = manifest.read_bytes()
-    assert content.count(b'"made":"for a test"') == 1
-    manifest.write_bytes(content.replace(b'"made":"for a test"', b'"made":"for a rest"'))
-    with pytest.raises(IntegrityError, match=r"manifest\.json.*damaged, or was edited"):
-        Cache(store.backend.root)[DATASET].stores()
-
-
 def test_a_store_is_immutable(store: Store) -> None:
-    before = tree_bytes(store.backend.root)
+    before = tree_bytes(root_of(store))
     with pytest.raises((PermissionError, ValueError), match=r"immutable|read.only"):
         store.features[0] = 1
-    assert tree_bytes(store.backend.root) == before
+    assert tree_bytes(root_of(store)) == before
 
 
 def test_values_and_index(store: Store) -> None:
@@ -150,121 +130,12 @@ def test_a_reference_is_held_to_its_manifest(store: Store) -> None:
         Store.open(store.ref)
 
 
-def test_what_a_cache_holds(store: Store) -> None:
-    publish(store.backend.root, "beta")
-    cache = Cache(store.backend.root)
-    assert list(cache) == [DATASET]
-    assert DATASET in cache
-    assert cache[DATASET].backbones() == ("alpha", "beta")
-    assert {found.name for found in cache[DATASET].stores()} == {"index", "alpha", "beta"}
-    assert cache[DATASET][store.folder].manifest == store.manifest
-
-
 def test_a_backbone_called_index_is_not_taken_for_the_index(tmp_path: Path) -> None:
     store = publish(tmp_path, "index")
     with pytest.raises(IncompleteError, match="has no index"):
         _ = store.index
     publish_index(tmp_path)
     assert store.class_names == ("a", "b")
-
-
-def test_missing_stores_say_what_to_run(store: Store) -> None:
-    cache = Cache(store.backend.root)
-    with pytest.raises(IncompleteError, match=r"no data set 'pets' \(it has 'made'\)"):
-        cache["pets"]
-    with pytest.raises(IncompleteError, match=r"no finished store of backbone 'gamma'.*fusion extract"):
-        cache[DATASET]["gamma"]
-    with pytest.raises(IncompleteError, match="no finished index 'ffff'"):
-        cache[DATASET].index("ffff")
-
-
-def test_a_store_of_other_images_is_stale(store: Store) -> None:
-    root = store.backend.root
-    newer = publish_index(root, OTHER_VERSION)
-    cache = Cache(root)
-    assert cache[DATASET].index().manifest == newer.manifest
-    with pytest.raises(StaleError, match="another version of the images") as caught:
-        cache[DATASET]["alpha"]
-    assert caught.value.exit_code == 14
-    older = cache[DATASET].index(store.index.folder)
-    assert cache[DATASET].store("alpha", older).manifest == store.manifest
-    assert cache[DATASET].backbones(older) == ("alpha",)
-    assert cache[DATASET].backbones() == ()
-
-
-def test_an_unfinished_store_is_not_seen(tmp_path: Path, store: Store) -> None:
-    (store.path.parents[1] / "manifest.json").unlink()
-    with pytest.raises(IncompleteError, match="no finished store of backbone 'alpha'"):
-        Cache(tmp_path)[DATASET]["alpha"]
-
-
-def _a_file(root: Path) -> Path:
-    root.write_bytes(b"\x89HDF\r\n\x1a\n")
-    return root
-
-
-def _zarr_v2(root: Path) -> Path:
-    (root / "features").mkdir(parents=True)
-    (root / ".zgroup").write_text('{"zarr_format": 2}')
-    (root / "features" / ".zarray").write_text("{}")
-    return root
-
-
-def _photographs(root: Path) -> Path:
-    (root / "roses").mkdir(parents=True)
-    (root / "roses" / "1.jpg").write_bytes(b"")
-    return root
-
-
-def _hdf5_inside(root: Path) -> Path:
-    root.mkdir()
-    (root / "features.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
-    return root
-
-
-def _inside(*parts: str) -> Callable[[Path], Path]:
-    def make(root: Path) -> Path:
-        store = publish(root)
-        return {"data set": root / DATASET, "store": store.path.parents[1], "group": store.path}[parts[0]]
-
-    return make
-
-
-def _data_set_without_attempts(root: Path) -> Path:
-    folder = _inside("data set")(root)
-    (folder / "attempts").rmdir()
-    return folder
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        _a_file,
-        _zarr_v2,
-        _photographs,
-        _hdf5_inside,
-        _inside("data set"),
-        _inside("store"),
-        _inside("group"),
-        _data_set_without_attempts,
-    ],
-)
-def test_other_places_are_refused_untouched(tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    place = make(tmp_path / "place")
-    before = tree_bytes(tmp_path)
-    with pytest.raises(FormatError, match="--cache"):
-        Cache(place)
-    assert tree_bytes(tmp_path) == before
-
-
-def test_what_a_cache_may_be(tmp_path: Path) -> None:
-    """Nothing, an empty folder, the specification alone, or what a run left that was killed at its first steps."""
-    assert list(Cache(tmp_path / "nothing")) == []
-    assert not (tmp_path / "nothing").exists()
-    (tmp_path / "README.md").write_text("the format")
-    (tmp_path / ".gitignore").write_text("*")
-    (tmp_path / "flowers17").mkdir()
-    assert list(Cache(tmp_path)) == []
 
 
 def test_a_failing_disk_is_not_a_missing_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,48 +151,12 @@ def test_a_failing_disk_is_not_a_missing_file(store: Store, monkeypatch: pytest.
         _ = store.features[:]
 
 
-def test_of_several_indexes_of_the_same_images_the_newest_counts(store: Store) -> None:
-    newest = [publish_index(store.backend.root, made_by=decoder) for decoder in ("second", "third")][-1]
-    assert len(Cache(store.backend.root)[DATASET].indexes()) == 3
-    assert Store.open(store.ref).index.manifest == newest.manifest
-    assert Cache(store.backend.root)[DATASET].index().manifest == newest.manifest
-
-
 def test_a_chunk_that_the_manifest_does_not_name_is_damage(store: Store) -> None:
     files = {name: entry for name, entry in store.manifest.files.items() if name != OTHER_CHUNK}
-    shortened = replace(store.manifest, files=files)
-    (store.backend.root / DATASET / store.folder / "manifest.json").write_bytes(shortened.to_bytes())
-    again = Cache(store.backend.root)[DATASET]["alpha"]
+    again = put_manifest(store, replace(store.manifest, files=files))
     with pytest.raises(IntegrityError, match=f"lacks chunk '{OTHER_CHUNK}'"):
         _ = again.features[:]
     assert list(verify(again)) == [Damage(OTHER_CHUNK, "missing")]
-
-
-def test_current_stores_of_other_backbones_stay_current(store: Store) -> None:
-    stores = Cache(store.backend.root)[DATASET]
-    beta = publish(store.backend.root, "beta")
-    stores.mark_current(stores.index(), [store])
-    stores.mark_current(stores.index(), [beta])
-    current = json.loads((store.backend.root / DATASET / "current.json").read_bytes())
-    assert current == {"index": stores.index().folder, "stores": {"alpha": store.folder, "beta": beta.folder}}
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"stores": 3}', b'{"index": 3, "stores": {"alpha": [1]}}'])
-def test_a_hint_that_makes_no_sense_is_no_hint(store: Store, content: bytes) -> None:
-    (store.backend.root / DATASET / "current.json").write_bytes(content)
-    assert Cache(store.backend.root)[DATASET]["alpha"].folder == store.folder
-
-
-def test_a_misspelt_backbone_gets_the_nearest_one(store: Store) -> None:
-    with pytest.raises(
-        IncompleteError, match=r"Did you mean 'alpha'\?.*'fusion extract --backbone alpah' with the same"
-    ):
-        Cache(store.backend.root)[DATASET].store("alpah")
-
-
-def test_an_unknown_index_says_where_keys_are_shown(store: Store) -> None:
-    with pytest.raises(IncompleteError, match=r"has no finished index 'abc'.* 'fusion cache ls' shows the keys"):
-        Cache(store.backend.root)[DATASET].index("abc")
 
 
 @pytest.mark.parametrize("change", [{"shape": [10**12, 3]}, {"shape": "many"}, {"chunk_grid": {}}, {"shape": [-4, 3]}])
@@ -330,25 +165,14 @@ def test_a_forged_shape_fills_no_memory(store: Store, change: dict[str, Any]) ->
     content = json.dumps({**json.loads(path.read_bytes()), **change}).encode()
     path.write_bytes(content)
     files = {**store.manifest.files, "features/zarr.json": FileEntry.of(content)}
-    (store.path.parents[1] / "manifest.json").write_bytes(replace(store.manifest, files=files).to_bytes())
-    (forged,) = (found for found in Cache(store.backend.root)[DATASET].stores() if found.is_backbone)
+    forged = put_manifest(store, replace(store.manifest, files=files))
     assert list(verify(forged)) == [Damage("features/zarr.json", "content")]
     with pytest.raises((RefusedError, FormatError), match="features"):
         _ = forged.features
 
 
-def test_presence_and_length_are_seen_without_reading(store: Store) -> None:
-    flip(store.path / CHUNK)
-    assert list(verify(store, read=False)) == []
-    (store.path / CHUNK).unlink()
-    os.truncate(store.path / OTHER_CHUNK, 3)
-    assert list(verify(store, read=False)) == [Damage(CHUNK, "missing"), Damage(OTHER_CHUNK, "length")]
-
-
 def test_rows_that_the_manifest_does_not_have_are_refused(store: Store) -> None:
-    manifest = replace(store.manifest, rows=4)
-    (store.path.parents[1] / "manifest.json").write_bytes(manifest.to_bytes())
-    (forged,) = (found for found in Cache(store.backend.root)[DATASET].stores() if found.is_backbone)
+    forged = put_manifest(store, replace(store.manifest, rows=4))
     with pytest.raises(RefusedError, match="but its store has 4 rows"):
         _ = forged.features
     assert forged.array("head_weight").shape == (2, 3)
@@ -375,6 +199,5 @@ def test_metadata_that_the_group_holds_for_its_arrays_is_not_used(store: Store) 
     content = json.dumps({**json.loads(path.read_bytes()), "consolidated_metadata": forged}).encode()
     path.write_bytes(content)
     files = {**store.manifest.files, "zarr.json": FileEntry.of(content)}
-    (store.path.parents[1] / "manifest.json").write_bytes(replace(store.manifest, files=files).to_bytes())
-    (again,) = (found for found in Cache(store.backend.root)[DATASET].stores() if found.is_backbone)
+    again = put_manifest(store, replace(store.manifest, files=files))
     assert again.features.shape == FEATURES.shape
