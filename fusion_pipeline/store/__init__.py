@@ -20,6 +20,12 @@ cache
     a cache folder into its data sets and their stores
 verify
     a published store into a list of its damage
+selection
+    what a user names of a cache into the published stores that are meant
+transfer
+    published stores of one cache into the same stores of another
+trust
+    digests that somebody noted into the refusal of other manifests
 
 ``cache/README.md`` is the specification of the format.
 """
