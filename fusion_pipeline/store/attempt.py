@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -182,10 +181,11 @@ class Attempt:
         content = self._encoder.partition(partition, arrays)
         part = f"{PARTS}/{partition}-{uuid.uuid4().hex[:12]}"
         try:
-            with ThreadPoolExecutor(1, thread_name_prefix="sums") as beside:  # it takes as long as the writing
-                sums = beside.submit(lambda: {name: FileEntry.of(data) for name, data in content.items()})
-                self._backend.write_all({part_path(self.folder, part, name): data for name, data in content.items()})
-            files = sums.result()
+            files: dict[str, FileEntry] = {}
+            self._backend.write_all(
+                {part_path(self.folder, part, name): data for name, data in content.items()},
+                lambda: files.update({name: FileEntry.of(data) for name, data in content.items()}),
+            )
             record = PartitionRecord(tuple(samples), dict(bad), files, part, dict(made or {}), dict(told or {}))
             self._keep(partition, record)
         except StorageError:

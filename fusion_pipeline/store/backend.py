@@ -48,6 +48,10 @@ class StoredFile:
     modified: float
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class Backend(ABC):
     """A place that holds a cache. Paths are relative to it, with forward slashes.
 
@@ -210,8 +214,17 @@ class Backend(ABC):
             rest = rest[len(view) :]
         return len(content)
 
-    def write_all(self, files: Mapping[str, bytes]) -> None:
-        """Write several files durably, in any order."""
+    def write_all(self, files: Mapping[str, bytes], meanwhile: Callable[[], object] = nothing) -> None:
+        """Write several files durably, in any order.
+
+        Parameters
+        ----------
+        files : mapping of str to bytes
+            The content of each file by its path.
+        meanwhile : callable
+            What is to be done while the storage is busy, such as hashing them.
+        """
+        meanwhile()
         drain(self.map(lambda path: self.write(path, files[path]), list(files)))
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

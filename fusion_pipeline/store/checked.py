@@ -119,7 +119,7 @@ class CheckedFiles(ZarrStore):
         return self._fetched(key)
 
     def fetch(self, keys: Iterable[str]) -> None:
-        """Put files into the place for copies, if there is one; what has the right length is checked when it is read."""
+        """Put files into the place for copies, if any; what has the right length there is checked when it is read."""
         copy = self._copy
         if copy is None:
             return

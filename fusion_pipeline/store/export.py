@@ -17,8 +17,8 @@ import numpy as np
 from fusion_pipeline.errors import IncompleteError, StorageError, UsageError, printable
 from fusion_pipeline.store import layout
 from fusion_pipeline.store.backend import PARTIAL
+from fusion_pipeline.store.durable import sync_folder
 from fusion_pipeline.store.identity import slug
-from fusion_pipeline.store.local import sync_folder
 from fusion_pipeline.store.places import is_remote
 from fusion_pipeline.store.reader import Store
 

@@ -8,12 +8,13 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from fusion_pipeline.errors import RefusedError, StorageError, printable
-from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile, drain
+from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile, nothing
+from fusion_pipeline.store.durable import HalfWritten, make_folders, sync_folder
 
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link; a socket
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV)
@@ -121,24 +122,28 @@ class LocalBackend(Backend):
     def write(self, path: str, content: bytes) -> None:
         """Write a file durably over what was there; names the bytes needed and free where there is no space."""
         with self._storage_errors(path, len(content)):
-            _despite_removals(lambda: self._replace(self.path(path), content))
+            _despite_removals(lambda: _replace(self.path(path), content))
             _sync_if_there(self.path(path).parent)
 
-    def write_all(self, files: Mapping[str, bytes]) -> None:
+    def write_all(self, files: Mapping[str, bytes], meanwhile: Callable[[], object] = nothing) -> None:
         """Write several files durably: each synced on its own, each folder once."""
-
-        def write(path: str) -> None:
-            with self._storage_errors(path, len(files[path])):
-                _despite_removals(lambda: self._replace(self.path(path), files[path]))
-
         changed = self._make_folders_of(files)
-        drain(self.map(write, list(files)))
+        with ExitStack() as stack:
+            # All are on their way before the first is waited for: the disk then syncs them together.
+            written = {path: stack.enter_context(self._half_written(path, files[path])) for path in files}
+            meanwhile()
+            for path, file in written.items():
+                with self._storage_errors(path, len(files[path])):
+                    file.sync()
+            for path, file in written.items():
+                with self._storage_errors(path, len(files[path])):
+                    file.replace()
         self._sync_folders(changed)
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a file durably unless there is one; on any POSIX file system, for ``link`` never replaces."""
         with self._storage_errors(path, len(content)):
-            created = _despite_removals(lambda: self._link_new(self.path(path), content))
+            created = _despite_removals(lambda: _link(self.path(path), content))
             _sync_if_there(self.path(path).parent)
             return created
 
@@ -185,8 +190,8 @@ class LocalBackend(Backend):
 
     def check_writable(self) -> None:
         """Write and remove a file; see `Backend.check_writable`."""
-        with self._storage_errors("", 1):
-            self._write_partial(self.path("probe"), b"?").unlink()
+        with self._storage_errors("", 1), HalfWritten(self.path("probe"), b"?") as file:
+            file.sync()
 
     def may_write(self, path: str) -> bool:
         """Return whether this user may write into a folder, or make it."""
@@ -206,27 +211,17 @@ class LocalBackend(Backend):
         content = self.read(source)
         if content is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
-        self._replace(self.path(target), content)
+        _replace(self.path(target), content)
 
-    def _replace(self, target: Path, content: bytes) -> None:
-        os.replace(self._write_partial(target, content), target)
-
-    def _link_new(self, target: Path, content: bytes) -> bool:
-        partial = self._write_partial(target, content)
-        try:
-            os.link(partial, target)
-        except FileExistsError:
-            # Over NFS the answer to a call that succeeded may be lost, and its repetition fails.
-            return os.stat(partial).st_nlink == 2
-        finally:
-            os.unlink(partial)
-        return True
+    def _half_written(self, path: str, content: bytes) -> HalfWritten:
+        with self._storage_errors(path, len(content)):
+            return _despite_removals(lambda: HalfWritten(self.path(path), content))
 
     def _make_folders_of(self, files: Iterable[str]) -> set[Path]:
         """Make the folders that files will lie in; return all folders to be synced when the files are there."""
         parents = {self.path(path).parent for path in files}
         with self._storage_errors("", 0):
-            return parents.union(*map(_make_folders, parents))
+            return parents.union(*map(make_folders, parents))
 
     def _sync_folders(self, folders: Iterable[Path]) -> None:
         # The first sync makes the names in all of them last, on most file systems: the others then cost little.
@@ -261,23 +256,6 @@ class LocalBackend(Backend):
             "Do not trust the cache."
         )
 
-    def _write_partial(self, target: Path, content: bytes) -> Path:
-        for folder in _make_folders(target.parent):
-            sync_folder(folder)
-        partial = target.with_name(f"{target.name}{PARTIAL}{uuid.uuid4().hex[:12]}")
-        # 0o666 lets the umask decide: group members can read and, where their umask says so, repair.
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with open(descriptor, "wb") as file:
-                _share_file(file.fileno(), target.parent)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        return partial
-
     @contextmanager
     def _storage_errors(self, path: str, needed: int | None = None) -> Iterator[None]:
         try:
@@ -301,6 +279,18 @@ class LocalBackend(Backend):
             ) from error
 
 
+def _replace(target: Path, content: bytes) -> None:
+    with HalfWritten(target, content) as file:
+        file.sync()
+        file.replace()
+
+
+def _link(target: Path, content: bytes) -> bool:
+    with HalfWritten(target, content) as file:
+        file.sync()
+        return file.link()
+
+
 def _despite_removals(write: Callable[[], Written]) -> Written:
     """Write a file; again if somebody removed its folder meanwhile, as an object store would not even notice."""
     for _ in range(_TRIES - 1):
@@ -309,44 +299,6 @@ def _despite_removals(write: Callable[[], Written]) -> Written:
     return write()
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder and its missing parents; return the folders that must be synced for their names to last."""
-    if folder.is_dir():
-        return []
-    changed = _make_folders(folder.parent)
-    with suppress(FileExistsError):
-        folder.mkdir()
-        _share_folder(folder)
-    return [*changed, folder.parent]
-
-
-def _share_file(descriptor: int, folder: Path) -> None:
-    """Give a file of ours the rights that its folder gives the group, where that folder is a group's."""
-    mode = os.stat(folder).st_mode
-    if mode & stat.S_ISGID:
-        own = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        if (shared := own | mode & 0o064) != own:
-            os.fchmod(descriptor, shared)
-
-
-def _share_folder(folder: Path) -> None:
-    """Hand the rights of a group's folder on to a new one in it."""
-    mode = os.stat(folder.parent).st_mode
-    if mode & stat.S_ISGID:
-        own = stat.S_IMODE(os.stat(folder).st_mode)
-        if (shared := own | mode & (stat.S_ISGID | 0o075)) != own:
-            os.chmod(folder, shared)
-
-
 def _sync_if_there(folder: Path) -> None:
     with suppress(FileNotFoundError):
         sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable: without it a renamed file may be gone after a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

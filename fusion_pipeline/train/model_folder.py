@@ -24,7 +24,8 @@ from fusion_pipeline.errors import (
     UsageError,
     printable,
 )
-from fusion_pipeline.store.local import LocalBackend, sync_folder
+from fusion_pipeline.store.durable import sync_folder
+from fusion_pipeline.store.local import LocalBackend
 
 FORMAT = "fusion-model"
 VERSION = "1.0"

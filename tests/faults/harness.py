@@ -189,10 +189,6 @@ class FaultyBackend(Backend):
     def write(self, path: str, content: bytes) -> None:
         self._call("write", path, lambda garble: self.inner.write(path, garble(content)))
 
-    def write_all(self, files: Mapping[str, bytes]) -> None:
-        for path, content in files.items():
-            self.write(path, content)
-
     def create(self, path: str, content: bytes) -> bool:
         return self._call("create", path, lambda garble: self.inner.create(path, garble(content)))
 

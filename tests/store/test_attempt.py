@@ -16,6 +16,7 @@ from fusion_pipeline.errors import IncompleteError, IntegrityError, StorageError
 from fusion_pipeline.store import attempt as attempt_module
 from fusion_pipeline.store.attempt import Attempt
 from fusion_pipeline.store.backend import Backend
+from fusion_pipeline.store.durable import HalfWritten
 from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays
 from fusion_pipeline.store.local import LocalBackend
 from fusion_pipeline.store.manifest import Manifest
@@ -230,7 +231,7 @@ def test_storage_that_fails_keeps_finished_partitions(folder: LocalBackend, monk
     attempt = open_attempt(folder)
     write_partition(attempt, 0)
     with monkeypatch.context() as patch:
-        patch.setattr(LocalBackend, "_write_partial", no_space)
+        patch.setattr(HalfWritten, "sync", no_space)
         with pytest.raises(StorageError, match="No space"):
             write_partition(attempt, 1)
     attempt.close()
