@@ -185,8 +185,10 @@ def add_unfinished(known: KnownRows, backend: Backend, attempt: Attempt, encoder
         except (KeyError, TypeError, ValueError):
             continue
         for partition, record in _records_in(backend, folder):
-            start, source = partition * like.partition_rows, _LeftRows(backend, folder, record, like)
-            known.add(source, partition, record.samples, _not_in(record.bad, start))
+            start = partition * like.partition_rows
+            if len(record.samples) == min(like.partition_rows, like.rows - start):
+                source = _LeftRows(backend, folder, record, like)
+                known.add(source, partition, record.samples, _not_in(record.bad, start))
 
 
 def _records_in(backend: Backend, folder: str) -> Iterator[tuple[int, PartitionRecord]]:
