@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fusion_pipeline.errors import FusionError, IncompleteError, StaleError, printable
+from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, StaleError, printable
 from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engine import find_device
 from fusion_pipeline.extract.options import Options
@@ -139,6 +139,8 @@ def repair(
 
 def _repairable(report: Report, folder: ImageFolder, digest: str) -> Store:
     where = f"Store '{printable(report.dataset)}/{printable(report.folder)}'"
+    if any(item.kind == "newer" for item in report.damage):
+        raise FormatError(report.reason)
     if report.store is None:
         raise IncompleteError(
             f"{where} has lost both copies of its manifest. Remove its folder, then run 'fusion extract' again."

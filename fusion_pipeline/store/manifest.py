@@ -24,6 +24,11 @@ DIGEST = "digest"
 KNOWN_FEATURES: frozenset[str] = frozenset()
 """Required features that this version understands; a store that needs another one is refused."""
 
+
+class NewerFormatError(FormatError):
+    """A store that another version wrote: good for all that is known here, and not to be mended."""
+
+
 _SHA256, _CRC32C = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{8}")
 _KEY = re.compile(r"(?:[A-Za-z0-9_]+/)*[A-Za-z0-9_.]+")
 
@@ -182,7 +187,7 @@ class Manifest:
         IntegrityError
             If a byte of it is not what was written.
         FormatError
-            If it is no manifest of a version that can be read here.
+            If it is no manifest of a version that can be read here; `NewerFormatError` if it is one of another version.
         RefusedError
             If it names files outside its attempt, or contradicts itself.
         """
@@ -251,14 +256,14 @@ def _check_format(stated: Any, where: str) -> None:
     if name != FORMAT_NAME or match is None:
         raise FormatError(f"'{printable(where)}' is not a manifest of a fusion store.")
     if int(match[1]) != FORMAT_MAJOR:
-        raise FormatError(
+        raise NewerFormatError(
             f"Store '{printable(where)}' has format {version}; this version reads {FORMAT_MAJOR}.x. "
             "Upgrade fusion-pipeline to read it."
         )
     required = stated.get("required_features", [])
     if not isinstance(required, list) or (unknown := {str(feature) for feature in required} - KNOWN_FEATURES):
         missing = ", ".join(sorted(unknown)) if isinstance(required, list) else "unreadable"
-        raise FormatError(
+        raise NewerFormatError(
             f"Store '{printable(where)}' needs features that this version lacks: {printable(missing)}. "
             "Upgrade fusion-pipeline to read it."
         )

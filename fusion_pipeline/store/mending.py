@@ -12,7 +12,7 @@ from fusion_pipeline.store.attempt import Attempt
 from fusion_pipeline.store.cache import Cache, DatasetStores
 from fusion_pipeline.store.identity import digest_bytes
 from fusion_pipeline.store.layout import GroupEncoder
-from fusion_pipeline.store.manifest import Manifest
+from fusion_pipeline.store.manifest import Manifest, NewerFormatError
 from fusion_pipeline.store.publication import ATTEMPTS, MANIFEST, group_folder, manifest_copy
 from fusion_pipeline.store.reader import Store
 from fusion_pipeline.store.verify import lost_manifests, verify
@@ -52,6 +52,11 @@ class DamagedStore:
             Relative to the cache.
         before : DamagedStore, optional
             What an earlier look found: the same manifest is not looked into again.
+
+        Raises
+        ------
+        FormatError
+            If another version wrote it.
         """
         content = cache.backend.read(f"{folder}/{MANIFEST}")
         if content is None:
@@ -61,6 +66,8 @@ class DamagedStore:
         dataset, _, name = folder.partition("/")
         try:
             store = Store(cache.backend, dataset, name)
+        except NewerFormatError:
+            raise
         except (IntegrityError, FormatError):
             return cls(content, None, frozenset())
         damaged = frozenset(item.file for item in verify(store))
@@ -125,7 +132,7 @@ def restore_manifests(stores: DatasetStores) -> list[str]:
             if found.manifest.minor >= 1 and backend.read(copy) != found.manifest_bytes:
                 backend.write(copy, found.manifest_bytes)
                 restored.append(copy)
-        elif found is None or isinstance(found, IntegrityError):
+        elif found is None or _is_damage(found):
             before = backend.read(f"{place}/{MANIFEST}")
             content = _good_copy(stores, folder)
             if content is not None and backend.swap(f"{place}/{MANIFEST}", before, content):
@@ -134,6 +141,11 @@ def restore_manifests(stores: DatasetStores) -> list[str]:
         stores.forget_current()
         restored.append(f"{name}/current.json")
     return restored
+
+
+def _is_damage(error: FusionError) -> bool:
+    """Return whether a manifest cannot be read because it is not the file that was written."""
+    return isinstance(error, IntegrityError | FormatError) and not isinstance(error, NewerFormatError)
 
 
 def _good_copy(stores: DatasetStores, folder: str) -> bytes | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fusion_pipeline.errors import FusionError, UsageError
 from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.cache import CURRENT, DatasetStores
-from fusion_pipeline.store.manifest import FileEntry
+from fusion_pipeline.store.manifest import FileEntry, NewerFormatError
 from fusion_pipeline.store.metadata import ArrayMetadata
 from fusion_pipeline.store.publication import ATTEMPTS, MANIFEST, Publication, manifest_copy
 from fusion_pipeline.store.reader import Store
@@ -25,8 +25,8 @@ class Damage:
     ----------
     file : str
         Its path relative to the Zarr group; of the manifest, its copy or the list of current stores, its name.
-    kind : {"missing", "length", "content", "rows"}
-        What is wrong with it.
+    kind : {"missing", "length", "content", "rows", "newer"}
+        What is wrong with it. What a newer version wrote is not damaged, but cannot be verified either.
     """
 
     file: str
@@ -116,7 +116,8 @@ def verify_dataset(stores: DatasetStores, *, read: bool = True, subset: Subset =
     backend = stores.cache.backend
     for folder, found in stores.survey():
         if isinstance(found, FusionError):
-            yield Report(stores.name, folder, None, [Damage(MANIFEST, "content")], str(found))
+            kind = "newer" if isinstance(found, NewerFormatError) else "content"
+            yield Report(stores.name, folder, None, [Damage(MANIFEST, kind)], str(found))
         else:
             yield Report(stores.name, folder, found, list(verify(found, read=read, subset=subset)))
     for folder in lost_manifests(stores):
