@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,18 @@ class Command:
         Its working folder; its output lands there too.
     arguments : sequence of str
         Its command line.
+    name : str
+        What its output is called.
+    before : sequence of callable
+        What the process does to itself before it runs the command; they must survive pickling.
     """
 
-    def __init__(self, folder: Path, *arguments: str, name: str = "command") -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, name: str = "command", before: Sequence[Callable[[], object]] = ()
+    ) -> None:
         self._output = folder / f"{name}.out"
         self._errors = folder / f"{name}.err"
-        self.process = _CONTEXT.Process(target=_main, args=(str(folder), arguments, self._output, self._errors))
+        self.process = _CONTEXT.Process(target=_main, args=(str(folder), arguments, self._output, self._errors, before))
         self.process.start()
 
     def wait(self) -> int:
@@ -52,11 +58,15 @@ class Command:
         return json.loads(self._output.read_text())
 
 
-def _main(folder: str, arguments: Sequence[str], output: Path, errors: Path) -> None:
+def _main(
+    folder: str, arguments: Sequence[str], output: Path, errors: Path, before: Sequence[Callable[[], object]]
+) -> None:
     # Under nohup and in some CI, SIGINT is ignored, and children inherit that; tests send it on purpose.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     for stream, path in ((sys.stdout, output), (sys.stderr, errors)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, stream.fileno())
+    for step in before:
+        step()
     main(list(arguments), prog_name="fusion")

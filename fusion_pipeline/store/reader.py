@@ -24,7 +24,7 @@ from fusion_pipeline.store import layout
 from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.bulk import Check, is_plain
 from fusion_pipeline.store.checked import CheckedFiles
-from fusion_pipeline.store.identity import digest_bytes
+from fusion_pipeline.store.identity import digest_bytes, short
 from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.metadata import ArrayMetadata
 from fusion_pipeline.store.places import open_backend
@@ -90,6 +90,10 @@ class Store:
         self.dataset = dataset
         self.folder = folder
         self.manifest = Manifest.from_bytes(content, backend.where(path))
+        if not folder.endswith(f"-{short(self.manifest.key)}"):
+            raise IntegrityError(
+                f"Manifest '{printable(backend.where(path))}' is that of another store. 'fusion cache repair' mends it."
+            )
         self.manifest_bytes = content
         self.manifest_digest = digest_bytes(content)
 

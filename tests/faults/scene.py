@@ -105,7 +105,7 @@ class Scene:
 
     def reports(self, backend: Backend) -> list[Report]:
         """Verify the stores of the data set; check that the neighbour is what it was."""
-        assert _files(backend, NEIGHBOUR) == {name: content for name, content in self.neighbour.items()}
+        assert _files(backend, NEIGHBOUR) == self.neighbour
         cache = _cache(backend)
         return list(verify_dataset(cache[DATASET])) if DATASET in cache else []
 

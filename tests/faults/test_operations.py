@@ -1,4 +1,4 @@
-"""Rows 1, 4, 6, 7 and 23: whatever happens at the Nth operation of the storage, nothing is lost and nothing is wrong."""
+"""Rows 1, 4, 6, 7 and 23: whatever happens at the Nth call of the storage, nothing is lost and nothing is wrong."""
 
 from __future__ import annotations
 

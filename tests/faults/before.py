@@ -1,0 +1,87 @@
+"""What a process does to itself before it runs a command: who it is, what it may, and when it dies."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class KilledAtRename:
+    """SIGKILL comes instead of the process's Nth rename or link.
+
+    Parameters
+    ----------
+    number : int
+        From 1 on.
+    """
+
+    number: int
+
+    def __call__(self) -> None:
+        count = 0
+
+        def counted(true: Any) -> Any:
+            def operation(*arguments: Any, **options: Any) -> Any:
+                nonlocal count
+                count += 1
+                if count == self.number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return true(*arguments, **options)
+
+            return operation
+
+        for name in ("replace", "rename", "link"):
+            setattr(os, name, counted(getattr(os, name)))
+
+
+def without_syncing() -> None:
+    """Leave out syncing, which costs most of the time: whatever kills a process, the machine lives on."""
+    os.fsync = lambda _descriptor: None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Variables:
+    """The process has these environment variables as well: it was forked off one that may have others."""
+
+    values: Mapping[str, str]
+
+    def __call__(self) -> None:
+        os.environ.update(self.values)
+
+
+@dataclass(frozen=True)
+class Umask:
+    """The process makes files with this umask."""
+
+    value: int
+
+    def __call__(self) -> None:
+        os.umask(self.value)
+
+
+@dataclass(frozen=True)
+class LargestFile:
+    """The process may write no file longer than this, as after ``ulimit -f``."""
+
+    length: int
+
+    def __call__(self) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.length, self.length))
+
+
+@dataclass(frozen=True)
+class User:
+    """The process is this user's, and nobody else's."""
+
+    user: int
+    group: int
+
+    def __call__(self) -> None:
+        os.setgroups([])
+        os.setgid(self.group)
+        os.setuid(self.user)
