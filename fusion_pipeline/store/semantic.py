@@ -12,7 +12,7 @@ from fusion_pipeline.errors import FusionError
 from fusion_pipeline.store import layout
 from fusion_pipeline.store.cache import DatasetStores
 from fusion_pipeline.store.reader import Store
-from fusion_pipeline.store.verify import ALL, Damage, Report, Subset, verify_dataset
+from fusion_pipeline.store.verify import ALL, Damage, Report, Subset, verify, verify_dataset
 
 _ROUNDING = 1e-5  # of the matrix product itself: another BLAS adds up in another order
 _UNKNOWN = 0.02  # for stores that do not say how far theirs were: far below what another row or layer shows
@@ -109,8 +109,11 @@ def verify_all(
 def _readable_semantic(store: Store) -> Iterator[Damage]:
     try:
         yield from verify_semantic(store)
-    except FusionError:  # a file that a part of all files, or a quick look, did not reach
-        yield Damage(f"{layout.FEATURES}/zarr.json", "content")
+    except FusionError:  # of a file that a part of all files, or a quick look, did not reach
+        found = list(verify(store))
+        if not found:
+            raise
+        yield from found
 
 
 def verify_semantic(store: Store) -> Iterator[Damage]:
