@@ -11,6 +11,9 @@ from typing import Any
 FORMAT_MAJOR = 1
 """Major version of the store format; part of every identity."""
 
+# Made once: a cache of a thousand stores needs it thousands of times.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
 Recipe = Mapping[str, Any]
 """An identity without the data set: how a store is made, whatever images it is made from."""
 
@@ -23,7 +26,7 @@ def canonical_json(value: Any) -> bytes:
     >>> canonical_json({"b": 1, "a": [0.5, None]})
     b'{"a":[0.5,null],"b":1}'
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+    return _CANONICAL.encode(value).encode("ascii")
 
 
 def digest(value: Any) -> str:
