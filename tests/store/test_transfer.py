@@ -305,6 +305,12 @@ def test_a_store_without_the_current_index_changes_nothing_current(source: Cache
     assert target.backend.read(f"{DATASET}/current.json") == before
 
 
+def test_an_earlier_index_does_not_become_current(source: Cache, stores: list[Store], target: Cache) -> None:
+    source[DATASET].mark_current(publish_index(Path(source.location), version="sha256:" + "2" * 64))
+    send(stores[:2], source, target)
+    assert target.backend.read(f"{DATASET}/current.json") is None
+
+
 def test_expected_manifests(source: Cache, stores: list[Store], target: Cache) -> None:
     noted = [store.manifest_digest for store in stores]
     with pytest.raises(RefusedError, match=stores[2].folder):
