@@ -31,6 +31,7 @@ class NewerFormatError(FormatError):
 
 
 _SHA256, _CRC32C = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{8}")
+_ATTEMPT = re.compile(r"[A-Za-z0-9_]+")
 _KEY = re.compile(r"(?:[A-Za-z0-9_]+/)*[A-Za-z0-9_.]+")
 
 
@@ -270,10 +271,10 @@ def _check_format(stated: Any, where: str) -> None:
 
 
 def _check_keys(manifest: Manifest, where: str) -> None:
-    names = [*manifest.files, manifest.attempt]
-    for name in names:
-        if not _KEY.fullmatch(name) or ".." in name:
-            raise RefusedError(f"Manifest '{printable(where)}' names the unsafe path '{printable(name)}'.")
+    unsafe = [name for name in manifest.files if not _KEY.fullmatch(name) or ".." in name]
+    unsafe += [] if _ATTEMPT.fullmatch(manifest.attempt) else [manifest.attempt]
+    for name in unsafe:
+        raise RefusedError(f"Manifest '{printable(where)}' names the unsafe path '{printable(name)}'.")
 
 
 def _text(value: Any) -> str:
