@@ -11,6 +11,7 @@ import pytest
 from tests.builders import Tiny
 from tests.faults.scene import Scene
 from tests.faults.tally import Tally
+from tests.servers import moto
 
 _PROPERTY = "faults"
 
@@ -41,3 +42,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def scene(tmp_path_factory: pytest.TempPathFactory, tiny_resnet: Tiny) -> Scene:
     """A small extraction, and a cache that holds another data set already."""
     return Scene(tmp_path_factory.mktemp("scene"), tiny_resnet)
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of an S3 server in memory, which lasts as long as the session."""
+    with moto(tmp_path_factory.mktemp("moto")) as url:
+        yield url

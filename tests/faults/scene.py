@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from fusion_pipeline.store import cache as cache_module
 from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.local import LocalBackend
 from fusion_pipeline.store.objects import ObjectBackend
-from fusion_pipeline.store.presence import Process
+from fusion_pipeline.store.presence import Process, Watch
 from fusion_pipeline.store.verify import Report, verify_dataset
 from tests.builders import Tiny, write_pictures
 from tests.faults.harness import Killed
@@ -92,9 +93,13 @@ class Scene:
         return backend
 
     def run(self, backend: Backend) -> Ending:
-        """Extract as a process of its own would: what it leaves behind belongs to nobody that lives."""
+        """Extract as a process of its own would, whose traces are those of a dead one to all others.
+
+        On a folder it was a process of this machine; on an object store, one of another machine, and nobody can tell
+        but by its silence.
+        """
         ending = Ending()
-        with _counting(ending.rows), _as_another_process():
+        with _counting(ending.rows), _as_another_process("" if backend.is_local else "of another"):
             try:
                 ending.extraction = extract(self.images, [self.backbone], _cache(backend), OPTIONS)
             except FusionError as error:
@@ -159,11 +164,11 @@ def _files(backend: Backend, folder: str) -> dict[str, bytes]:
 
 
 @contextmanager
-def _as_another_process() -> Iterator[None]:
-    """Let all traces that a run leaves be those of a process that is dead to every other run."""
-    dead = Process("elsewhere", 1, Process.this().machine, "0")
+def _as_another_process(machine: str) -> Iterator[None]:
+    dead = Process("elsewhere", 1, machine or Process.this().machine, "0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Process, "this", lambda: dead)
+        patch.setattr(Watch, "__init__", partialmethod(Watch.__init__, silent=0.03))
         patch.setattr(attempt_module, "POLL_SECONDS", 0.01)
         yield
 

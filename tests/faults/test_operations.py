@@ -81,11 +81,10 @@ def test_lying(scene: Scene, tally: Tally, tmp_path: Path, storage: str, fault: 
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("storage", ["folder", "objects"])
-def test_overtaken(scene: Scene, tally: Tally, tmp_path: Path, storage: str, step: int) -> None:
+def test_overtaken(scene: Scene, tally: Tally, tmp_path: Path, step: int) -> None:
     """A machine falls asleep at the Nth operation; another one takes it for dead, and does all the work meanwhile."""
     for number in itertools.count(1, step):
-        inner = scene.storage(storage, tmp_path / "cache")
+        inner = scene.storage("objects", tmp_path / "cache")
         others: list[Ending] = []
         backend = FaultyBackend(inner, delay(lambda: others.append(scene.run(inner))), number)  # noqa: B023 - run at once
         ending = scene.run(backend)
