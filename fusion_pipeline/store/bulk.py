@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import google_crc32c
@@ -50,6 +51,20 @@ def pieces(metadata: ArrayMetadata, files: dict[str, FileEntry]) -> list[Piece]:
         file = "/".join([metadata.name, "c", str(number), *zeros])
         found.append(Piece(file, files[file], slice(start, min(start + step, metadata.shape[0]))))
     return found
+
+
+def spread(found: Sequence[Piece], parts: int) -> list[Piece]:
+    """Return pieces in an order in which neighbours are never read at the same time.
+
+    Two threads that fill one large page of new memory wait for each other.
+
+    Examples
+    --------
+    >>> spread(list("abcdefg"), 2)
+    ['a', 'e', 'b', 'f', 'c', 'g', 'd']
+    """
+    step = -(-len(found) // parts)
+    return [piece for start in range(step) for piece in found[start::step]]
 
 
 def read_piece(backend: Backend, path: str, piece: Piece, out: np.ndarray, check: Check) -> bool:

@@ -13,7 +13,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from fusion_pipeline.errors import IntegrityError, printable
 from fusion_pipeline.store.backend import Backend, drain
-from fusion_pipeline.store.bulk import Check, Piece, empty_matrix, pieces, put_piece, read_piece
+from fusion_pipeline.store.bulk import Check, Piece, empty_matrix, pieces, put_piece, read_piece, spread
 from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.metadata import ArrayMetadata
 
@@ -160,7 +160,7 @@ class CheckedFiles(ZarrStore):
             elif not read_piece(self._copy, path, piece, out, check):
                 put_piece(self._fetched(piece.file), piece, out)
 
-        drain(self._backend.map(fill, chunks))
+        drain(self._backend.map(fill, spread(chunks, self._backend.concurrency)))
         return out
 
     @property
