@@ -303,7 +303,7 @@ def test_an_unreadable_manifest_ends_it_before_anything_is_removed(
     pass_time(cache, 8 * DAY)
     with pytest.raises(FusionError, match=r"Nothing was removed: .*manifest\.json") as caught:
         collect(cache, delete=True)
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, kind)
     assert files(cache) == before
 
 

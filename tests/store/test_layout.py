@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from zarr.core.buffer import Buffer as AnyBuffer
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
@@ -67,7 +68,7 @@ def test_chunks_are_the_bytes_that_zarr_writes(dtype: str) -> None:
 
 def written_by_zarr(encoder: GroupEncoder, values: Rows) -> dict[str, bytes]:
     """Return the chunk files that Zarr writes into arrays with an encoder's metadata."""
-    store: dict[str, Buffer] = {name: Buffer.from_bytes(content) for name, content in encoder.metadata().items()}
+    store: dict[str, AnyBuffer] = {name: Buffer.from_bytes(content) for name, content in encoder.metadata().items()}
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.open_group(MemoryStore(store), mode="r+")
         for name, rows in values.items():
