@@ -142,11 +142,14 @@ class Passes:
     def _begin(self, targets: Sequence[Target]) -> None:
         for target in targets:
             target.prepare(self._folder, self.options.partition_rows)
-        published = readable_stores(self._cache) if targets else []
         for target in targets:
-            target.begin(self._cache, self._folder, published, anew=self.options.anew or self.options.mend)
+            target.begin(self._cache, self._folder, anew=self.options.anew or self.options.mend)
             for other in target.others():
                 self._tell(f"{printable(target.name)}: sharing the work with {other}.")
+        # Only now: where an attempt is a new one because somebody has just published the store, the rows are there.
+        published = readable_stores(self._cache) if targets else []
+        for target in targets:
+            target.learn(self._cache, published)
 
     def _partitions(self) -> Iterator[tuple[int, slice]]:
         rows = self.options.partition_rows

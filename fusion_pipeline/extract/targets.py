@@ -143,7 +143,7 @@ class Target(ABC):
         """Build what makes the rows: whatever does not fit shows itself before the cache is touched."""
         self._encoder = GroupEncoder(self.specs(folder), len(folder), partition_rows, self.attributes())
 
-    def begin(self, cache: Cache, folder: ImageFolder, others: Sequence[Store], *, anew: bool = False) -> None:
+    def begin(self, cache: Cache, folder: ImageFolder, *, anew: bool = False) -> None:
         """Join, resume or begin an attempt at the store; `prepare` comes first.
 
         Parameters
@@ -151,8 +151,6 @@ class Target(ABC):
         cache : Cache
         folder : ImageFolder
             The images.
-        others : sequence of Store
-            The published stores: of those made alike, rows of the same images are taken over.
         anew : bool
             Whether to begin beside an attempt that was made otherwise.
 
@@ -168,17 +166,28 @@ class Target(ABC):
         )
         if self._damaged is not None:
             self._damaged.hand_over(self._attempt, self._encoder)
+
+    def learn(self, cache: Cache, others: Sequence[Store]) -> None:
+        """Learn which rows somebody has; `begin` comes first.
+
+        Parameters
+        ----------
+        cache : Cache
+        others : sequence of Store
+            The published stores: of those made alike, rows of the same images are taken over.
+        """
+        attempt = self._made_attempt
         self._known = KnownRows(name for name, spec in self._encoder.specs.items() if spec.per_sample)
-        for partition, record in self._attempt.records():
-            add_record(self._known, self._attempt, partition, record, partition * self._encoder.partition_rows)
+        for partition, record in attempt.records():
+            add_record(self._known, attempt, partition, record, partition * self._encoder.partition_rows)
         for store in made_alike(others, self.recipe):
             if self._damaged is None or store.manifest_digest != self._damaged.digest:
                 add_published(self._known, store)
-        add_unfinished(self._known, cache.backend, self._attempt, self._encoder)
+        add_unfinished(self._known, cache.backend, attempt, self._encoder)
 
     @property
     def task(self) -> Task:
-        """What it needs of the images; known once the attempt has begun."""
+        """What it needs of the images; known once it has learnt what others have."""
         dtypes = {name: spec.dtype for name, spec in self._encoder.specs.items() if spec.per_sample}
         return Task(self.producer, dtypes, self._known.take)
 

@@ -95,4 +95,5 @@ def test_overtaken(scene: Scene, tally: Tally, tmp_path: Path, step: int) -> Non
         with tally.fault():
             assert others[0].error is None, (backend.struck, others[0].error)
             assert ending.error is None, (backend.struck, ending.error)
+            check_little_is_computed_twice(ending)  # its rows are those of both: one ran within the other
             scene.check_finished(inner)
