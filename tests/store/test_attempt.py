@@ -405,6 +405,7 @@ def test_who_lost_the_attempt_notices(backend: Backend) -> None:
     one, two = open_attempt(backend), open_attempt(backend)
     manifest, _ = finish(one)
     assert not two.claim(0)
+    assert backend.list(f"{DATASET}/attempts") == []
     assert two.gone
     assert two.wait(1, SAMPLES[2:4])
     two.discard()

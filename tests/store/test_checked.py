@@ -12,6 +12,7 @@ from zarr.core.buffer import default_buffer_prototype
 from fusion_pipeline.errors import IntegrityError
 from fusion_pipeline.store import Store
 from fusion_pipeline.store.checked import CheckedFiles
+from fusion_pipeline.store.local import LocalBackend
 from tests.store.made import publish, root_of
 
 FILE = "features/zarr.json"
@@ -63,3 +64,17 @@ def test_what_the_manifest_does_not_name_is_not_there(store: Store, files: Check
     assert read(files, "stranger", None) is None
     assert not asyncio.run(files.exists("stranger"))
     assert asyncio.run(files.exists(FILE))
+
+
+@pytest.mark.parametrize("copied", [None, b"", b"damaged", b"{}"])
+def test_a_copy_is_checked_like_the_cache(store: Store, tmp_path: Path, copied: bytes | None) -> None:
+    copy = LocalBackend(tmp_path / "copy")
+    prefix = str(store.path.relative_to(root_of(store)))
+    whole = (store.path / FILE).read_bytes()
+    if copied is not None:
+        copy.write(f"{prefix}/{FILE}", copied.ljust(len(whole), b" ") if copied == b"{}" else copied)
+    files = CheckedFiles(store.backend, prefix, store.manifest, copy)
+    assert read(files, FILE, None) == whole
+    assert copy.read(f"{prefix}/{FILE}") == whole
+    (store.path / FILE).unlink()
+    assert read(files, FILE, RangeByteRequest(2, 7)) == whole[2:7]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,7 @@ class Counting:
 
     def read(self, partition: int, array: str) -> np.ndarray:
         self.reads.append((partition, array))
+        time.sleep(0.001)  # as a disk would: other threads come in between
         return np.full((2, 1), partition)
 
 

@@ -181,6 +181,17 @@ def test_of_several_copies_the_newest_good_one_counts(stores: DatasetStores, sto
     assert manifest_of(store).read_bytes() == store.manifest_bytes
 
 
+@pytest.mark.parametrize("older", ["0" * 32, "f" * 32])
+def test_an_older_copy_is_not_restored_whatever_its_name(stores: DatasetStores, store: Store, older: str) -> None:
+    backend = stores.cache.backend
+    left = replace(store.manifest, attempt=older, made={"created": "1999"})
+    backend.write(manifest_copy(folder_of(store), older), left.to_bytes())
+    backend.write(f"{folder_of(store)}/attempts/{older}/zarr.json", b"{}")
+    flip(manifest_of(store))
+    restore_manifests(stores)
+    assert manifest_of(store).read_bytes() == store.manifest_bytes
+
+
 @pytest.mark.parametrize("why", ["no group", "another name", "no manifest"])
 def test_a_copy_that_names_no_group_is_not_restored(stores: DatasetStores, store: Store, why: str) -> None:
     backend = stores.cache.backend
@@ -306,6 +317,15 @@ def test_what_was_told_of_the_store_is_told_of_its_partitions(store: Store) -> N
     attempt = mended(store)
     assert [record.told for _, record in attempt.records()] == [{"softmax_deviation": 0.25}] * 2
     attempt.close()
+
+
+def test_what_an_attempt_has_already_is_not_taken_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    flip(store.path / "features/c/1/0")
+    mended(store).close()
+    monkeypatch.setattr(Attempt, "adopt", lambda *_: pytest.fail("taken over again"))
+    again = mended(store)
+    assert missing_partitions(again) == [1]
+    again.close()
 
 
 def test_bad_rows_stay_bad(tmp_path: Path) -> None:

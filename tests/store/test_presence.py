@@ -104,12 +104,14 @@ def test_the_name_of_a_program_may_hold_anything(tmp_path: Path) -> None:
     program = tmp_path / "a) Z 1 (b"
     program.symlink_to("/bin/sleep")
     with subprocess.Popen([program, "60"]) as child:
-        deadline = time.monotonic() + 10
-        while b") Z 1 (" not in Path(f"/proc/{child.pid}/stat").read_bytes():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert process_of(child).lives() is True
-        child.kill()
+        try:
+            deadline = time.monotonic() + 10
+            while b") Z 1 (" not in Path(f"/proc/{child.pid}/stat").read_bytes():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert process_of(child).lives() is True
+        finally:
+            child.kill()
 
 
 def test_who_joins_is_there_until_he_leaves(backend: Backend, clock: Clock) -> None:

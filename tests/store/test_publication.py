@@ -118,6 +118,14 @@ def test_the_loser_uses_the_winners_store(backend: Backend) -> None:
     assert groups(backend) == [winner.attempt, f"{winner.attempt}.json"]
 
 
+def test_where_a_store_is_published_nothing_is_copied(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = complete(backend), complete(backend)
+    winner, _ = finish(first)
+    for verb in ("write", "write_all", "copy_all", "swap"):
+        monkeypatch.setattr(backend, verb, lambda *_, verb=verb: pytest.fail(verb))
+    assert finish(second) == (winner, False)
+
+
 def test_many_publish_one_store(backend: Backend) -> None:
     attempts = [complete(backend) for _ in range(6)]
     results: list[tuple[Manifest, bool]] = []
