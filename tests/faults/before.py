@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import threading
 from collections.abc import Mapping
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
+
+from tqdm import tqdm
+
+from fusion_pipeline.commands import main
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,24 @@ class LargestFile:
 
     def __call__(self) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (self.length, self.length))
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The process has run a command already: all modules are loaded, also those that only root may read.
+
+    Parameters
+    ----------
+    arguments : tuple of str
+        Its command line; it must succeed.
+    """
+
+    arguments: tuple[str, ...]
+
+    def __call__(self) -> None:
+        tqdm.set_lock(threading.RLock())  # its own is a semaphore with a name, which another user cannot remove
+        with redirect_stdout(StringIO()), suppress(SystemExit):
+            main(list(self.arguments), prog_name="fusion")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tests.processes import Command
 PER_CLASS, PARTITION_ROWS = 8, 4
 ROWS = 3 * PER_CLASS
 DATASET = "flowers"
-_EXTRACT = ("extract", "--partition-rows", str(PARTITION_ROWS), "--batch-size", "4", "--json")
+EXTRACT = ("extract", "--partition-rows", str(PARTITION_ROWS), "--batch-size", "4", "--json")
 
 
 class Desk:
@@ -46,7 +46,7 @@ class Desk:
         self, cache: Path | str, *arguments: str, before: Iterable[Callable[[], object]] = (), name: str = "command"
     ) -> Command:
         """Start an extraction into a cache."""
-        return self.command(*_EXTRACT, "--cache", str(cache), *arguments, before=before, name=name)
+        return self.command(*EXTRACT, "--cache", str(cache), *arguments, before=before, name=name)
 
     def extract(self, cache: Path | str, *arguments: str, before: Iterable[Callable[[], object]] = ()) -> Command:
         """Extract into a cache to the end."""
@@ -82,7 +82,7 @@ def published(cache: Path) -> dict[str, str]:
 def failure(command: Command, code: int) -> str:
     """Check that a command fails in one line with an exit code; return the line."""
     assert command.wait() == code, command.errors
-    assert "Traceback" not in command.errors
+    assert "Traceback" not in command.errors, command.errors
     return command.errors.splitlines()[-1]
 
 
