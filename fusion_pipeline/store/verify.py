@@ -16,6 +16,9 @@ from fusion_pipeline.store.publication import ATTEMPTS, MANIFEST, Publication, m
 from fusion_pipeline.store.reader import Store
 from fusion_pipeline.store.unfinished import attempt_folders
 
+NEWER = "newer"
+"""The kind of what is not damaged, but was written by a newer version."""
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -116,7 +119,7 @@ def verify_dataset(stores: DatasetStores, *, read: bool = True, subset: Subset =
     backend = stores.cache.backend
     for folder, found in stores.survey():
         if isinstance(found, FusionError):
-            kind = "newer" if isinstance(found, NewerFormatError) else "content"
+            kind = NEWER if isinstance(found, NewerFormatError) else "content"
             yield Report(stores.name, folder, None, [Damage(MANIFEST, kind)], str(found))
         else:
             yield Report(stores.name, folder, found, list(verify(found, read=read, subset=subset)))

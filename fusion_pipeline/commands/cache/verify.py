@@ -12,7 +12,7 @@ from fusion_pipeline.commands import exits, inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import IncompleteError, StaleError, printable
+from fusion_pipeline.errors import FormatError, IncompleteError, StaleError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.source import SourceDifference
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
 def verify(read: bool, semantic: bool, source: bool, subset: str | None, settings: Settings, console: Console) -> None:
     """Compare every file of every published store with its manifest.
 
-    Exits 12 and names the files if one is missing, cut short or changed; 14 if the images are others by now; 10 if
-    there is no store. With --data or --dataset, only that data set is looked at.
+    Exits 12 and names the files if one is missing, cut short or changed; 13 if a newer version wrote a store; 14 if the
+    images are others by now; 10 if there is no store. With --data or --dataset, only that data set is looked at.
 
     \b
     Example:
       fusion cache verify --semantic --json
     """
     from fusion_pipeline.store.semantic import verify_all
-    from fusion_pipeline.store.verify import ALL, Subset
+    from fusion_pipeline.store.verify import ALL, NEWER, Subset
 
     home = inputs.opened_cache(settings)
     part = ALL if subset is None else Subset.parse(subset)
@@ -63,7 +63,8 @@ def verify(read: bool, semantic: bool, source: bool, subset: str | None, setting
     for report in reports:
         console.tell(_lines(report, home.location))
     console.tell(_difference_lines(differences))
-    damaged = any(report.damage for report in reports)
+    kinds = {item.kind for report in reports for item in report.damage}
+    damaged = bool(kinds - {NEWER})
     if damaged:
         console.say("'fusion cache repair' with the --data of the stores mends them.")
     console.document(
@@ -74,18 +75,27 @@ def verify(read: bool, semantic: bool, source: bool, subset: str | None, setting
     )
     if damaged:
         sys.exit(exits.DAMAGED)
+    if kinds:
+        sys.exit(FormatError.exit_code)
     if differences:
         sys.exit(StaleError.exit_code)
 
 
 def _lines(report: Report, location: str) -> Iterator[str]:
-    count = len(report.damage)
-    state = f"{count:,} {'file' if count == 1 else 'files'} damaged" if count else "ok"
-    yield f"{printable('/'.join(part for part in (report.dataset, report.folder) if part))}: {state}"
+    yield f"{printable('/'.join(part for part in (report.dataset, report.folder) if part))}: {_state(report)}"
     if report.reason:
         yield f"  {printable(report.reason)}"
     for item in report.damage:
         yield f"  {item.kind:<8} {printable(f'{location}/{report.where(item)}')}"
+
+
+def _state(report: Report) -> str:
+    from fusion_pipeline.store.verify import NEWER
+
+    count = sum(item.kind != NEWER for item in report.damage)
+    if count:
+        return f"{count:,} {'file' if count == 1 else 'files'} damaged"
+    return "not looked into" if report.damage else "ok"
 
 
 def _difference_lines(differences: tuple[SourceDifference, ...]) -> Iterator[str]:
