@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -240,6 +241,26 @@ def test_a_damaged_list_is_found_and_not_followed(store: Store, change: str) -> 
     assert stores["alpha"].folder == older.folder
     stores.mark_current(store.index, [store])
     assert path.read_bytes() == content
+
+
+def test_a_list_that_was_edited_is_not_followed(store: Store) -> None:
+    newer = publish(root_of(store), recipe={"kind": "backbone", "made": "otherwise"})
+    stores = Cache(root_of(store))[DATASET]
+    stores.mark_current(store.index, [newer])
+    path = root_of(store) / DATASET / "current.json"
+    path.write_bytes(path.read_bytes().replace(newer.folder.encode(), store.folder.encode()))
+    assert not stores.current_is_whole()
+    assert stores["alpha"].folder == newer.folder
+
+
+def test_a_store_that_is_gone_is_taken_off_the_list(store: Store) -> None:
+    beta = publish(root_of(store), "beta")
+    stores = Cache(root_of(store))[DATASET]
+    stores.mark_current(store.index, [store, beta])
+    shutil.rmtree(root_of(store) / DATASET / beta.folder)
+    assert not stores.current_is_whole()
+    stores.mark_current(store.index, [store])
+    assert stores.current_is_whole()
 
 
 def test_nothing_is_written_when_nothing_changes(store: Store) -> None:

@@ -234,9 +234,13 @@ WRITERS: dict[str, Callable[[LocalBackend, str], object]] = {
 @pytest.mark.parametrize("verb", WRITERS)
 @pytest.mark.parametrize(("umask", "file", "folder"), [(0o077, 0o600, 0o700), (0o002, 0o664, 0o775)])
 def test_modes_follow_the_umask(backend: LocalBackend, verb: str, umask: int, file: int, folder: int) -> None:
+    backend.root.mkdir()
+    backend.root.chmod(0o777)  # without the setgid bit it is nobody's wish that what is made in it be shared
     os.umask(umask)
     WRITERS[verb](backend, "a/b/file")
     assert [mode_of(backend, path) for path in ("a/b/file", "a/b", "a")] == [file, folder, folder]
+    WRITERS[verb](backend, "file")
+    assert mode_of(backend, "file") == file
 
 
 @pytest.mark.usefixtures("_umask_restored")
