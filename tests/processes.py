@@ -59,7 +59,7 @@ class Command:
 
 
 def _main(
-    folder: str, arguments: Sequence[str], output: Path, errors: Path, before: Sequence[Callable[[], object]]
+    folder: str, arguments: Sequence[str], output: Path, errors: Path, before: Sequence[Callable[[], object]] = ()
 ) -> None:
     # Under nohup and in some CI, SIGINT is ignored, and children inherit that; tests send it on purpose.
     signal.signal(signal.SIGINT, signal.default_int_handler)
