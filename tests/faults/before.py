@@ -6,15 +6,18 @@ import os
 import resource
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from io import StringIO
 from typing import Any
 
 from tqdm import tqdm
 
 from fusion_pipeline.commands import main
+from fusion_pipeline.store import provenance
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,30 @@ class Variables:
 
     def __call__(self) -> None:
         os.environ.update(self.values)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The clock of the process's machine is off.
+
+    Parameters
+    ----------
+    hours : float
+        By how much; negative for a late one.
+    """
+
+    hours: float
+
+    def __call__(self) -> None:
+        off, true_time = timedelta(hours=self.hours), time.time
+
+        class Wrong(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                return datetime.now(tz) + off
+
+        time.time = lambda: true_time() + off.total_seconds()
+        provenance.datetime = Wrong  # type: ignore[attr-defined,misc]
 
 
 @dataclass(frozen=True)

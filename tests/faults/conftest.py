@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from tests.builders import Tiny
+from tests.faults.desk import Desk
 from tests.faults.scene import Scene
 from tests.faults.tally import Tally
 from tests.servers import moto
@@ -42,6 +47,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def scene(tmp_path_factory: pytest.TempPathFactory, tiny_resnet: Tiny) -> Scene:
     """A small extraction, and a cache that holds another data set already."""
     return Scene(tmp_path_factory.mktemp("scene"), tiny_resnet)
+
+
+@pytest.fixture(scope="session")
+def desk(tiny_resnet: Tiny, tiny_efficientnet: Tiny) -> Iterator[Desk]:
+    """Where commands run, in a folder that everybody may see: pytest's own are closed to all but who runs it."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        tinies = (tiny_resnet, tiny_efficientnet)
+        yield Desk(folder, *(replace(tiny, weights=Path(shutil.copy(tiny.weights, folder))) for tiny in tinies))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,9 @@ from tests.processes import Command
 PER_CLASS, PARTITION_ROWS = 8, 4
 ROWS = 3 * PER_CLASS
 DATASET = "flowers"
+ONE = ("--backbone", "small_resnet")
+"""What restricts an extraction to one of the two backbones."""
+
 EXTRACT = ("extract", "--partition-rows", str(PARTITION_ROWS), "--batch-size", "4", "--json")
 
 
@@ -93,3 +96,19 @@ def wait_until(condition: Callable[[], object], command: Command) -> None:
         assert command.process.is_alive(), f"ended too early: {command.errors}"
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def check_shared(desk: Desk, commands: list[Command]) -> bool:
+    """Check that all ended well, with one store of each name, and computed hardly anything twice.
+
+    Return whether several of them had a part in one store.
+    """
+    for command in commands:
+        assert command.wait() == 0, command.errors
+        assert contents(command).items() <= desk.undisturbed.items()
+    stores = [store for command in commands for store in stores_of(command)]
+    for name in {store["backbone"] for store in stores}:
+        same = [store for store in stores if store["backbone"] == name]
+        assert len({store["manifest"] for store in same}) == 1
+        assert sum(store["computed"] for store in same) <= ROWS + PARTITION_ROWS * len(same)
+    return any(0 < store["computed"] < ROWS for store in stores)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partialmethod
 from pathlib import Path
@@ -78,7 +78,7 @@ class Scene:
         self.images = list_image_folder(write_pictures(root / DATASET))
         others = list_image_folder(write_pictures(root / NEIGHBOUR, per_class=2, seed=7))
         home = LocalBackend(root / "neighbour")
-        extract(others, [self.backbone], _cache(home), OPTIONS)
+        extract(others, [self.backbone], self.cache(home), OPTIONS)
         self.neighbour = _files(home, "")
         undisturbed = self.run(LocalBackend(root / "undisturbed")).extraction
         assert undisturbed is not None
@@ -92,26 +92,33 @@ class Scene:
         backend.write_all(self.neighbour)
         return backend
 
-    def run(self, backend: Backend) -> Ending:
+    def run(self, backend: Backend, *, alive: bool = False) -> Ending:
         """Extract as a process of its own would, whose traces are those of a dead one to all others.
 
         On a folder it was a process of this machine; on an object store, one of another machine, and nobody can tell
-        but by its silence.
+        but by its silence. With `alive` it is this very process.
         """
         ending = Ending()
-        with _counting(ending.rows), _as_another_process("" if backend.is_local else "of another"):
+        machine = "" if backend.is_local else "of another"
+        with _counting(ending.rows), nullcontext() if alive else _as_another_process(machine):
             try:
-                ending.extraction = extract(self.images, [self.backbone], _cache(backend), OPTIONS)
+                ending.extraction = extract(self.images, [self.backbone], self.cache(backend), OPTIONS)
             except FusionError as error:
                 ending.error = error
             except Killed:
                 pass
         return ending
 
+    def cache(self, backend: Backend) -> Cache:
+        """Return the cache in a storage."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cache_module, "open_backend", lambda *_, **__: backend)
+            return Cache(backend.location)
+
     def reports(self, backend: Backend) -> list[Report]:
         """Verify the stores of the data set; check that the neighbour is what it was."""
         assert _files(backend, NEIGHBOUR) == self.neighbour
-        cache = _cache(backend)
+        cache = self.cache(backend)
         return list(verify_dataset(cache[DATASET])) if DATASET in cache else []
 
     def check_sound(self, backend: Backend) -> None:
@@ -139,24 +146,18 @@ class Scene:
         ending = self.run(backend)
         assert ending.error is None or isinstance(ending.error, IntegrityError), ending.error
         self.check_damage_is_named(backend)
-        if DATASET in _cache(backend):
-            repaired = repair(self.images, _cache(backend), lambda _name: self.backbone, OPTIONS)
+        if DATASET in self.cache(backend):
+            repaired = repair(self.images, self.cache(backend), lambda _name: self.backbone, OPTIONS)
             assert repaired.failures == ()
         self.finish(backend)
 
     def check_finished(self, backend: Backend) -> None:
         """Check that both stores are published, whole, and what they must be; and that nothing is to be done."""
         self.check_sound(backend)
-        stores = _cache(backend)[DATASET].stores()
+        stores = self.cache(backend)[DATASET].stores()
         assert {store.name: store.manifest.content for store in stores} == self.undisturbed
         assert len(stores) == len(self.undisturbed)
         assert self.run(backend).rows == Counter()
-
-
-def _cache(backend: Backend) -> Cache:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache_module, "open_backend", lambda *_, **__: backend)
-        return Cache(backend.location)
 
 
 def _files(backend: Backend, folder: str) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ import pytest
 from fusion_pipeline.errors import StorageError
 from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.places import open_backend
-from tests.faults.proxy import Mishap, Proxy, busy, denied, half_a_body, lost_answer, proxy
+from tests.faults.proxy import Mishap, Proxy, busy, denied, half_a_body, lost_answer, passed_on, proxy
 from tests.faults.tally import Tally
 from tests.servers import BUCKET, variables
 
@@ -35,57 +35,54 @@ CALLS: dict[str, tuple[Callable[[Backend], object], object]] = {
 }
 """What is asked of a storage that holds ``a/file`` and ``a/other``, and the answer."""
 
-
-@pytest.fixture(scope="module")
-def way(moto_endpoint: str) -> Iterator[Proxy]:
-    with proxy(moto_endpoint) as made:
-        yield made
+QUICK = ("read", "write", "create", "swap")
+SOME = [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in CALLS]
 
 
 @pytest.fixture
-def storage(way: Proxy, monkeypatch: pytest.MonkeyPatch) -> Backend:
-    """An object store on the other side of the proxy, found to keep conditions."""
-    for name, value in variables(way.endpoint).items():
-        monkeypatch.setenv(name, value)
+def way(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """The proxy that all storages of a test are found behind."""
+    with proxy(moto_endpoint) as made:
+        for name, value in variables(made.endpoint).items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+def filled(way: Proxy, call: str) -> Backend:
+    """Return a storage for a call: found to keep conditions, unless the call is to find that."""
     way.clear()
-    opened = open_backend(f"s3://{BUCKET}/answers-{next(_NUMBERS)}")
-    opened.write_all({"a/file": b"some content", "a/other": b"2"})
-    opened.check_writable()
-    return opened
+    storage = open_backend(f"s3://{BUCKET}/answers-{next(_NUMBERS)}")
+    storage.write_all({"a/file": b"some content", "a/other": b"2"})
+    if call != "check":
+        storage.check_writable()
+    return storage
+
+
+def each_request(way: Proxy, call: str, mishap: Mishap) -> Iterator[Callable[[], object]]:
+    """Yield a call whose first request meets a mishap, then one whose second does, and so on to its last one."""
+    act, undisturbed = CALLS[call][0], filled(way, call)
+    way.plan(passed_on, lasts=True)
+    act(undisturbed)
+    for number in range(1, len(way.met) + 1):
+        storage = filled(way, call)
+        way.plan(mishap, number)
+        yield partial(act, storage)
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_denied(way: Proxy, storage: Backend, tally: Tally, call: str) -> None:
+def test_denied(way: Proxy, tally: Tally, call: str) -> None:
     """What may not be seen is never taken for something that is not there."""
-    act, _ = CALLS[call]
-    if call == "check":  # which is not asked twice
-        storage = open_backend(storage.location)
+    storage = filled(way, call)
     with tally.fault():
         way.plan(denied, lasts=True)
         with pytest.raises(StorageError, match="access denied") as caught:
-            act(storage)
+            CALLS[call][0](storage)
         assert storage.location in str(caught.value)
         assert storage.failing
 
 
-def each_request(way: Proxy, call: str, mishap: Mishap) -> Iterator[Callable[[], object]]:
-    """Yield a call whose first request meets a mishap, then one whose second does, until a call meets none."""
-    for number in itertools.count(1):
-        way.clear()
-        storage = open_backend(f"s3://{BUCKET}/answers-{next(_NUMBERS)}")
-        storage.write_all({"a/file": b"some content", "a/other": b"2"})
-        if call != "check":
-            storage.check_writable()
-        way.plan(mishap, number)
-        yield partial(CALLS[call][0], storage)
-        if not way.met:
-            assert number > 1
-            return
-
-
-@pytest.mark.usefixtures("storage")
 @pytest.mark.parametrize("mishap", [busy, lost_answer])
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", SOME)
 def test_asked_again(way: Proxy, tally: Tally, call: str, mishap: Mishap) -> None:
     """A call succeeds whichever of its requests is refused, or done without a word."""
     for act in each_request(way, call, mishap):
@@ -93,8 +90,7 @@ def test_asked_again(way: Proxy, tally: Tally, call: str, mishap: Mishap) -> Non
             assert act() == CALLS[call][1], way.met
 
 
-@pytest.mark.usefixtures("storage")
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", SOME)
 def test_half_a_body(way: Proxy, tally: Tally, call: str) -> None:
     """Half an answer is no answer: a call asks again, or fails."""
     for act in each_request(way, call, half_a_body):

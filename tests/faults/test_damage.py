@@ -93,10 +93,10 @@ def is_hint_gone(path: Path) -> bool:
 @pytest.mark.parametrize(
     ("harm", "times"),
     [
-        (flip, 6),
-        (truncate, 6),
-        (swap, 3),
-        (delete, 3),
+        (flip, 4),
+        (truncate, 4),
+        (swap, 2),
+        (delete, 2),
         pytest.param(flip, 200, marks=pytest.mark.soak),
         pytest.param(truncate, 200, marks=pytest.mark.soak),
         pytest.param(swap, 50, marks=pytest.mark.soak),

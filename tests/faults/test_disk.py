@@ -11,17 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import Tiny
 from tests.faults.before import LargestFile
 from tests.faults.desk import EXTRACT, PARTITION_ROWS, ROWS, Desk, contents, failure, published, stores_of
 from tests.faults.tally import Tally
 
 NEEDED_AND_FREE = re.compile(r"No space for '.*': [\d,]+ bytes needed, [\d,]+ free\. Make room, then run the same")
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, tiny_resnet: Tiny) -> Desk:
-    return Desk(tmp_path_factory.mktemp("desk"), tiny_resnet)
 
 
 @pytest.mark.parametrize("length", [1_000, 20_000])

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fusion_pipeline.store.local import LocalBackend
-from tests.builders import Tiny, tree_bytes
+from tests.builders import tree_bytes
 from tests.faults.before import KilledAtRename
-from tests.faults.desk import PARTITION_ROWS, ROWS, Desk, contents, published, stores_of
+from tests.faults.desk import ONE, PARTITION_ROWS, ROWS, Desk, contents, published, stores_of
 from tests.faults.scene import NEIGHBOUR, Scene
 from tests.faults.tally import Tally
 from tests.processes import Command
@@ -48,10 +48,11 @@ class Left:
 class Victim:
     """A cache with another data set in it, and extractions into it that are killed."""
 
-    def __init__(self, desk: Desk, scene: Scene) -> None:
-        self.cache = desk.folder / "cache"
+    def __init__(self, cache: Path, desk: Desk, scene: Scene) -> None:
+        self.cache = cache
         self._desk = desk
         self._scene = scene
+        self._undisturbed = {name: desk.undisturbed[name] for name in NAMES}
         command = self.begin()
         started = time.monotonic()
         assert command.wait() == 0, command.errors
@@ -62,7 +63,7 @@ class Victim:
         shutil.rmtree(self.cache, ignore_errors=True)
         LocalBackend(self.cache).write_all(self._scene.neighbour)
         self._neighbour = tree_bytes(self.cache / NEIGHBOUR)
-        return self._desk.start(self.cache, before=before)
+        return self._desk.start(self.cache, *ONE, before=before)
 
     def begin(self) -> Command:
         """Start an extraction, and wait until it begins to write."""
@@ -74,21 +75,21 @@ class Victim:
     def check(self) -> None:
         """Check what the killed run left, and that the next one computes what is missing, and ends as it must."""
         there = published(self.cache)
-        assert there.items() <= self._desk.undisturbed.items()
+        assert there.items() <= self._undisturbed.items()
         left = {name: Left.of(self.cache, name) for name in NAMES if name not in there}
         assert all(item.begun - item.finished <= 1 for item in left.values()), left
-        again = self._desk.extract(self.cache)
+        again = self._desk.extract(self.cache, *ONE)
         for store in stores_of(again):
             finished = left[store["backbone"]].finished if store["backbone"] in left else ROWS // PARTITION_ROWS
             assert store["computed"] == ROWS - PARTITION_ROWS * finished
-        assert contents(again) == published(self.cache) == self._desk.undisturbed
+        assert contents(again) == published(self.cache) == self._undisturbed
         self._desk.check_whole(self.cache)
         assert tree_bytes(self.cache / NEIGHBOUR) == self._neighbour
 
 
 @pytest.fixture(scope="module")
-def victim(tmp_path_factory: pytest.TempPathFactory, scene: Scene, tiny_resnet: Tiny) -> Victim:
-    return Victim(Desk(tmp_path_factory.mktemp("desk"), tiny_resnet), scene)
+def victim(tmp_path_factory: pytest.TempPathFactory, scene: Scene, desk: Desk) -> Victim:
+    return Victim(tmp_path_factory.mktemp("victim") / "cache", desk, scene)
 
 
 # In four parts, so that several processors have something to do.

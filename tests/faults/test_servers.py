@@ -12,7 +12,6 @@ import pytest
 from fusion_pipeline.errors import StorageError
 from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.places import open_backend
-from tests.builders import Tiny
 from tests.faults.before import Variables
 from tests.faults.desk import DATASET, PARTITION_ROWS, ROWS, Desk, contents, failure, stores_of, wait_until
 from tests.faults.proxy import Mishap, Proxy, busy, denied, half_a_body, lost_answer, proxy
@@ -25,11 +24,6 @@ PATIENCE = 60
 """Seconds after which a run has ended whose server does not answer any more."""
 
 _NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, tiny_resnet: Tiny) -> Desk:
-    return Desk(tmp_path_factory.mktemp("desk"), tiny_resnet)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,11 @@ import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.builders import Tiny, tree_bytes
+from tests.builders import tree_bytes
 from tests.faults.before import Rehearsal, Umask, User
 from tests.faults.desk import DATASET, EXTRACT, PARTITION_ROWS, ROWS, Desk, contents, failure, stores_of, wait_until
 from tests.faults.tally import Tally
@@ -21,18 +20,6 @@ from tests.faults.tally import Tally
 GROUP, ANNA, BERT = 54000, 54001, 54002
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
-
-
-@pytest.fixture(scope="module")
-def desk(tiny_resnet: Tiny, tiny_efficientnet: Tiny) -> Iterator[Desk]:
-    """A desk that everybody may see: pytest's own folders are closed to all but who runs it."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    tinies = [
-        replace(tiny, weights=Path(shutil.copy(tiny.weights, folder))) for tiny in (tiny_resnet, tiny_efficientnet)
-    ]
-    yield Desk(folder, *tinies)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
