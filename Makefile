@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check unit docs clean
+.PHONY: demo test check unit soak docs clean
 .NOTPARALLEL:  # two installers in one environment would spoil it
 .DEFAULT_GOAL := test
 
@@ -21,6 +21,9 @@ check: $(VENV)/.dev  ## format, lint, types, generated docs
 unit: $(VENV)/.dev  ## all tests and doctests, warnings as errors
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+soak: $(VENV)/.soak  ## every fault of tests/faults/README.md at every moment, in half an hour; prints how many were survived
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "soak or not soak" tests/faults tests/store tests/extract
+
 docs: $(VENV)/.dev  ## write docs/commands.md anew from --help
 	$(BIN)/python docs/make_commands.py
 
@@ -37,6 +40,10 @@ $(VENV)/.demo: $(VENV)/bin/uv pyproject.toml
 
 $(VENV)/.dev: $(VENV)/bin/uv pyproject.toml
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[demo,dev]' || $(BIN)/python -m pip install --quiet -e '.[demo,dev]'
+	@touch $@
+
+$(VENV)/.soak: $(VENV)/.dev pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[demo,dev,soak]' || $(BIN)/python -m pip install --quiet -e '.[demo,dev,soak]'
 	@touch $@
 
 clean:

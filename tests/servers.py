@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -106,7 +107,7 @@ def rclone(folder: Path) -> Iterator[str]:
     """Serve S3 from a folder by a server that ignores conditions; yield the URL of the endpoint."""
     port = free_port()
     (folder / "files" / BUCKET).mkdir(parents=True)
-    command = ["rclone", "serve", "s3", f"--addr=127.0.0.1:{port}", str(folder / "files")]
+    command = [_program("rclone"), "serve", "s3", f"--addr=127.0.0.1:{port}", str(folder / "files")]
     with _serving(command, port, folder / "rclone.log"):
         yield f"http://127.0.0.1:{port}"
 
@@ -124,6 +125,14 @@ def variables(endpoint: str) -> dict[str, str]:
 def make_bucket(endpoint: str, bucket: str = BUCKET) -> None:
     """Make a bucket on a server that takes requests without a signature."""
     _put(f"{endpoint}/{bucket}")
+
+
+def _program(name: str) -> str:
+    """Return where a program is that a package of this environment brought, or the machine has."""
+    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if found is None:
+        raise FileNotFoundError(f"There is no program {name}. 'make soak' installs it.")
+    return found
 
 
 def _put(url: str) -> None:

@@ -183,6 +183,7 @@ def test_a_server_that_is_busy_for_good(desk: Desk, way: Proxy, tally: Tally, mo
         run.check_rerun()
 
 
+@pytest.mark.soak
 def test_a_server_that_ignores_conditions(desk: Desk, tally: Tally, tmp_path: Path) -> None:
     """Two writers could both believe that they published: only who vouches for being alone may write there."""
     with tally.fault(), rclone(tmp_path) as endpoint:
