@@ -31,7 +31,12 @@ from tests.store.made import (
     write_partition,
 )
 
-every = pytest.mark.parametrize("step", [pytest.param(5, id="some"), pytest.param(1, id="all", marks=pytest.mark.soak)])
+
+def every(some: int) -> pytest.MarkDecorator:
+    """Try every operation in `make soak`, and one of so many otherwise."""
+    return pytest.mark.parametrize(
+        "step", [pytest.param(some, id="some"), pytest.param(1, id="all", marks=pytest.mark.soak)]
+    )
 
 
 def run(root: Path) -> list[int]:
@@ -80,7 +85,7 @@ def content(tmp_path: Path) -> str:
     return publish(tmp_path / "undisturbed").manifest.content
 
 
-@every
+@every(5)
 def test_killed_at_every_operation(tmp_path: Path, content: str, step: int) -> None:
     seen: set[int] = set()
     for number in range(1, 1000, step):
@@ -103,11 +108,11 @@ def test_killed_at_every_operation(tmp_path: Path, content: str, step: int) -> N
     assert seen == {0, 1}
 
 
-@every
+@every(29)
 def test_killed_twice(tmp_path: Path, content: str, step: int) -> None:
     """The run that mends is killed as well."""
     for first in (40, 90, 150):
-        for number in range(1, 1000, 3 * step):
+        for number in range(1, 1000, step):
             root = tmp_path / f"cache-{first}-{number}"
             with killed_at(first) as died:
                 run(root)
@@ -123,7 +128,7 @@ def test_killed_twice(tmp_path: Path, content: str, step: int) -> None:
         assert not died
 
 
-@every
+@every(17)
 def test_the_loser_killed_at_every_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Of two who publish at once one loses at the last moment, and dies while it makes way for the winner."""
     for number in range(1, 1000, step):
@@ -144,7 +149,7 @@ def test_the_loser_killed_at_every_operation(tmp_path: Path, monkeypatch: pytest
     assert not died
 
 
-@every
+@every(5)
 def test_who_shares_the_attempt_of_one_who_is_killed_at_any_moment(tmp_path: Path, content: str, step: int) -> None:
     """The survivor never ends without the store, and computes nothing that the dead one had recorded."""
     for number in range(1, 1000, step):
@@ -184,7 +189,7 @@ def test_finished_partitions_survive_a_kill(tmp_path: Path) -> None:
     resumed.close()
 
 
-@every
+@every(5)
 def test_a_full_disk_at_any_moment_then_room_again(
     tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
