@@ -1,4 +1,4 @@
-"""Row 1: real processes die while they extract, and the next one does only what is missing."""
+"""Rows 1 and 2: real processes die while they extract or train, and the next one ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -120,3 +120,38 @@ def test_killed_at_random_moments(victim: Victim, tally: Tally, seed: int, times
             continue
         with tally.fault():
             victim.check()
+
+
+def scores(command: Command) -> list[tuple[str, float, int]]:
+    """Return what a training says of each method, but for how long it took."""
+    return [(row["method"], row["accuracy"], row["correct"]) for row in command.document["rows"]]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("times", [10])
+def test_training_killed(desk: Desk, tally: Tally, tmp_path: Path, times: int) -> None:
+    """The cache stays as it is, no half of a model is left, and the next run's scores are the same."""
+    cache, runs = tmp_path / "cache", tmp_path / "runs"
+    desk.extract(cache)
+    before = tree_bytes(cache)
+    train = ("train", "--gate", "average", "--executor", "loop", "--json", "--cache", str(cache), "--runs", str(runs))
+    started = time.monotonic()
+    undisturbed = desk.command(*train)
+    assert undisturbed.wait() == 0, undisturbed.errors
+    seconds, model = time.monotonic() - started, tree_bytes(runs)
+    generator = random.Random(times)
+    while tally.tried < times:
+        shutil.rmtree(runs)
+        command = desk.command(*train, name="killed")
+        command.process.join(generator.uniform(seconds / 2, seconds))
+        command.process.kill()
+        if command.wait() == 0:
+            continue
+        with tally.fault():
+            assert tree_bytes(cache) == before
+            left = tree_bytes(runs)
+            assert not any(path.endswith("model.json") for path in left) or left.keys() == model.keys()
+            again = desk.command(*train, name="again")
+            assert again.wait() == 0, again.errors
+            assert scores(again) == scores(undisturbed)
+            assert tree_bytes(cache) == before
