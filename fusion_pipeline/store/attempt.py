@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -180,14 +181,19 @@ class Attempt:
         """
         content = self._encoder.partition(partition, arrays)
         part = f"{PARTS}/{partition}-{uuid.uuid4().hex[:12]}"
+
+        @cache
+        def record() -> PartitionRecord:  # hashing takes as long as writing
+            files = {name: FileEntry.of(data) for name, data in content.items()}
+            return PartitionRecord(tuple(samples), dict(bad), files, part, dict(made or {}), dict(told or {}))
+
         try:
-            files: dict[str, FileEntry] = {}
-            self._backend.write_all(
+            made_it = self._backend.write_recorded(
                 {part_path(self.folder, part, name): data for name, data in content.items()},
-                lambda: files.update({name: FileEntry.of(data) for name, data in content.items()}),
+                self._done(partition, samples),
+                lambda: record().to_bytes(),
             )
-            record = PartitionRecord(tuple(samples), dict(bad), files, part, dict(made or {}), dict(told or {}))
-            self._keep(partition, record)
+            self._keep(partition, record(), made_it=made_it)
         except StorageError:
             if self._backend.failing or self._is_there():
                 raise
@@ -216,7 +222,9 @@ class Attempt:
         """
         part = f"{PARTS}/{partition}-{uuid.uuid4().hex[:12]}"
         self._backend.copy_all({part_path(self.folder, part, name): f"{source}/{name}" for name in files})
-        self._keep(partition, PartitionRecord(tuple(samples), dict(bad), dict(files), part, {}, dict(told or {})))
+        record = PartitionRecord(tuple(samples), dict(bad), dict(files), part, {}, dict(told or {}))
+        made_it = self._backend.create(self._done(partition, samples), record.to_bytes())
+        self._keep(partition, record, made_it=made_it)
 
     def read(self, partition: int, record: PartitionRecord, name: str) -> np.ndarray:
         """Return the rows of one array of a finished partition.
@@ -346,13 +354,12 @@ class Attempt:
             if name.startswith(f"{partition}-") and (record := self._intact_record(name)) is not None:
                 self._records.setdefault(partition, {})[record.samples] = record
 
-    def _keep(self, partition: int, record: PartitionRecord) -> None:
-        """Record a partition, or keep the record of who was faster."""
-        path = self._done(partition, record.samples)
-        if not self._backend.create(path, record.to_bytes()):
+    def _keep(self, partition: int, record: PartitionRecord, *, made_it: bool) -> None:
+        """Keep the record of a partition, or that of who was faster."""
+        if not made_it:
             earlier = self._look(partition, record.samples)
             if earlier is None:  # damaged
-                self._backend.write(path, record.to_bytes())
+                self._backend.write(self._done(partition, record.samples), record.to_bytes())
             record = earlier or record
         if self._is_there():
             self._records.setdefault(partition, {})[record.samples] = record

@@ -48,10 +48,6 @@ class StoredFile:
     modified: float
 
 
-def nothing() -> None:
-    """Do nothing."""
-
-
 class Backend(ABC):
     """A place that holds a cache. Paths are relative to it, with forward slashes.
 
@@ -214,18 +210,30 @@ class Backend(ABC):
             rest = rest[len(view) :]
         return len(content)
 
-    def write_all(self, files: Mapping[str, bytes], meanwhile: Callable[[], object] = nothing) -> None:
-        """Write several files durably, in any order.
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Write several files durably, in any order."""
+        drain(self.map(lambda path: self.write(path, files[path]), list(files)))
+
+    def write_recorded(self, files: Mapping[str, bytes], record: str, describe: Callable[[], bytes]) -> bool:
+        """Write several files durably, then create one that tells of them, unless it is there already.
 
         Parameters
         ----------
         files : mapping of str to bytes
             The content of each file by its path.
-        meanwhile : callable
-            What is to be done while the storage is busy, such as hashing them.
+        record : str
+            The file that tells of them.
+        describe : callable
+            Gives its content; called while the storage is at work on the others, where that can be.
+
+        Returns
+        -------
+        bool
+            Whether this call made the record.
         """
-        meanwhile()
-        drain(self.map(lambda path: self.write(path, files[path]), list(files)))
+        content = describe()
+        self.write_all(files)
+        return self.create(record, content)
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield the result of a call for each item, in order, as many at once as are worth while here."""

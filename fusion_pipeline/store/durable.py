@@ -21,12 +21,18 @@ class HalfWritten:
     target : Path
         The name that it is to have. Missing folders are made, and synced.
     content : bytes
+
+    Attributes
+    ----------
+    length : int
+        In bytes.
     """
 
     def __init__(self, target: Path, content: bytes) -> None:
         for folder in make_folders(target.parent):
             sync_folder(folder)
         self.path = target.with_name(f"{target.name}{PARTIAL}{uuid.uuid4().hex[:12]}")
+        self.length = len(content)
         self._target = target
         # 0o666 lets the umask decide: group members can read and, where their umask says so, repair.
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

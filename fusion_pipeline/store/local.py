@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fusion_pipeline.errors import RefusedError, StorageError, printable
-from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile, nothing
+from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile
 from fusion_pipeline.store.durable import HalfWritten, make_folders, sync_folder
 
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link; a socket
@@ -125,20 +125,28 @@ class LocalBackend(Backend):
             _despite_removals(lambda: _replace(self.path(path), content))
             _sync_if_there(self.path(path).parent)
 
-    def write_all(self, files: Mapping[str, bytes], meanwhile: Callable[[], object] = nothing) -> None:
+    def write_all(self, files: Mapping[str, bytes]) -> None:
         """Write several files durably: each synced on its own, each folder once."""
         changed = self._make_folders_of(files)
         with ExitStack() as stack:
             # All are on their way before the first is waited for: the disk then syncs them together.
-            written = {path: stack.enter_context(self._half_written(path, files[path])) for path in files}
-            meanwhile()
-            for path, file in written.items():
-                with self._storage_errors(path, len(files[path])):
-                    file.sync()
-            for path, file in written.items():
-                with self._storage_errors(path, len(files[path])):
-                    file.replace()
+            written = {path: self._begin(stack, path, content) for path, content in files.items()}
+            self._sync(written)
+            self._replace(written)
         self._sync_folders(changed)
+
+    def write_recorded(self, files: Mapping[str, bytes], record: str, describe: Callable[[], bytes]) -> bool:
+        """Write several files, and a record of them, durably; see `Backend.write_recorded`."""
+        changed = self._make_folders_of([*files, record])
+        with ExitStack() as stack:
+            written = {path: self._begin(stack, path, content) for path, content in files.items()}
+            last = self._begin(stack, record, describe())
+            self._sync({**written, record: last})
+            self._replace(written)
+            with self._storage_errors(record, last.length):
+                created = last.link()
+        self._sync_folders(changed)
+        return created
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a file durably unless there is one; on any POSIX file system, for ``link`` never replaces."""
@@ -213,15 +221,26 @@ class LocalBackend(Backend):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
         _replace(self.path(target), content)
 
-    def _half_written(self, path: str, content: bytes) -> HalfWritten:
+    def _begin(self, stack: ExitStack, path: str, content: bytes) -> HalfWritten:
         with self._storage_errors(path, len(content)):
-            return _despite_removals(lambda: HalfWritten(self.path(path), content))
+            return stack.enter_context(_despite_removals(lambda: HalfWritten(self.path(path), content)))
 
-    def _make_folders_of(self, files: Iterable[str]) -> set[Path]:
-        """Make the folders that files will lie in; return all folders to be synced when the files are there."""
-        parents = {self.path(path).parent for path in files}
+    def _sync(self, files: Mapping[str, HalfWritten]) -> None:
+        for path, file in files.items():
+            with self._storage_errors(path, file.length):
+                file.sync()
+
+    def _replace(self, files: Mapping[str, HalfWritten]) -> None:
+        for path, file in files.items():
+            with self._storage_errors(path, file.length):
+                file.replace()
+
+    def _make_folders_of(self, files: Iterable[str]) -> list[Path]:
+        """Make the folders that files will lie in; return all that must be synced once they do, in that order."""
+        parents = [self.path(path).parent for path in files]
         with self._storage_errors("", 0):
-            return parents.union(*map(make_folders, parents))
+            changed = [folder for parent in parents for folder in make_folders(parent)]
+        return list(dict.fromkeys([*changed, *parents]))
 
     def _sync_folders(self, folders: Iterable[Path]) -> None:
         # The first sync makes the names in all of them last, on most file systems: the others then cost little.

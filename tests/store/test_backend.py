@@ -144,6 +144,13 @@ def test_what_is_not_there_is_not_copied(backend: Backend) -> None:
         backend.copy_all({"x/a": "a", "x/b": "b"})
 
 
+def test_a_record_is_made_once_and_after_what_it_tells_of(backend: Backend) -> None:
+    assert backend.write_recorded({"parts/a": b"1", "parts/b": b"2"}, "done/0", lambda: b"first")
+    assert not backend.write_recorded({"parts/c": b"3"}, "done/0", lambda: b"second")
+    assert (backend.list("parts"), backend.list("done")) == (["a", "b", "c"], ["0"])
+    assert backend.read("done/0") == b"first"
+
+
 def test_remove_takes_what_is_there(backend: Backend) -> None:
     for path in ("a/b/c", "a/d", "ab"):
         backend.write(path, b"1")

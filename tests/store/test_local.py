@@ -328,6 +328,36 @@ def test_many_files_are_synced_each_and_their_folders_once(backend: LocalBackend
     assert max(synced.index(path) for path in files) < min(synced.index(path) for path in ("a/b", "a/c"))
 
 
+def test_what_is_recorded_is_synced_before_it_has_a_name(
+    backend: LocalBackend, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[str] = []
+    for verb in ("replace", "link"):
+        true = getattr(os, verb)
+
+        def naming(source: Path, target: Path, true: Callable[..., None] = true) -> None:
+            named.append(os.path.relpath(target, backend.root))
+            synced.append("a name")
+            true(source, target)
+
+        monkeypatch.setattr(os, verb, naming)
+    backend.write_recorded({"parts/a": b"1", "parts/b": b"2"}, "done/0", lambda: b"3")
+    assert named == ["parts/a", "parts/b", "done/0"]
+    assert [path.partition(PARTIAL)[0] for path in synced] == [
+        "parts/a", "parts/b", "done/0", "a name", "a name", "a name", ".", "parts", "done",
+    ]  # fmt: skip
+
+
+def test_files_whose_record_cannot_be_written_get_no_name(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (backend.root / "parts").mkdir(parents=True)
+    monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+    with pytest.raises(StorageError, match="Input/output error"):
+        backend.write_recorded({"parts/a": b"1"}, "done/0", lambda: b"2")
+    assert [file.path for file in backend.walk("")] == []
+
+
 def test_links_are_synced_in_all_new_folders(backend: LocalBackend, synced: list[str]) -> None:
     backend.write("a", b"1")
     synced.clear()
