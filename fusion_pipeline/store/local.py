@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fusion_pipeline.errors import RefusedError, StorageError, printable
-from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile
+from fusion_pipeline.store.backend import PARTIAL, Backend, Entries, StoredFile, drain
 from fusion_pipeline.store.durable import HalfWritten, make_folders, sync_folder
 
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link; a socket
@@ -133,7 +133,7 @@ class LocalBackend(Backend):
             written = {path: self._begin(stack, path, content) for path, content in files.items()}
             self._sync(written)
             self._replace(written)
-        self._sync_folders(changed)
+        drain(map(self._sync_folder, changed))
 
     def write_recorded(self, files: Mapping[str, bytes], record: str, describe: Callable[[], bytes]) -> bool:
         """Write several files, and a record of them, durably; see `Backend.write_recorded`."""
@@ -145,7 +145,7 @@ class LocalBackend(Backend):
             self._replace(written)
             with self._storage_errors(record, last.length):
                 created = last.link()
-        self._sync_folders(changed)
+        drain(map(self._sync_folder, changed))
         return created
 
     def create(self, path: str, content: bytes) -> bool:
@@ -179,7 +179,7 @@ class LocalBackend(Backend):
                     if error.errno not in _NO_LINKS:
                         raise
                     self._copy_bytes(source, target)
-        self._sync_folders(changed)
+        drain(self.map(self._sync_folder, changed))  # a store has a folder for each chunk
 
     def remove(self, path: str) -> None:
         """Remove a folder; it is moved aside first, so that nobody sees the half of it."""
@@ -242,11 +242,9 @@ class LocalBackend(Backend):
             changed = [folder for parent in parents for folder in make_folders(parent)]
         return list(dict.fromkeys([*changed, *parents]))
 
-    def _sync_folders(self, folders: Iterable[Path]) -> None:
-        # The first sync makes the names in all of them last, on most file systems: the others then cost little.
-        for folder in folders:
-            with self._storage_errors(str(folder), 0):
-                _sync_if_there(folder)
+    def _sync_folder(self, folder: Path) -> None:
+        with self._storage_errors(str(folder), 0):
+            _sync_if_there(folder)
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[int | None]:
