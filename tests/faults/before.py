@@ -85,7 +85,7 @@ class Clock:
                 return datetime.now(tz) + off
 
         time.time = lambda: true_time() + off.total_seconds()
-        provenance.datetime = Wrong  # type: ignore[attr-defined,misc]
+        provenance.datetime = Wrong  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

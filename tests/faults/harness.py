@@ -56,10 +56,32 @@ class Fault:
         return self.name
 
 
-@contextmanager
-def _refusing() -> Iterator[None]:
-    raise StorageError("Storage failed: Input/output error. Mend it, then run the same command again.")
-    yield
+class _Raising:
+    """Raises something in place of a call, or once it is done.
+
+    Parameters
+    ----------
+    make : callable
+        Makes what is raised.
+    after : bool
+        Whether the call is done first.
+    """
+
+    def __init__(self, make: Callable[[], BaseException], *, after: bool = False) -> None:
+        self._make = make
+        self._after = after
+
+    def __enter__(self) -> None:
+        if not self._after:
+            raise self._make()
+
+    def __exit__(self, *_: object) -> None:
+        if self._after:
+            raise self._make()
+
+
+def _refused() -> StorageError:
+    return StorageError("Storage failed: Input/output error. Mend it, then run the same command again.")
 
 
 @contextmanager
@@ -70,18 +92,6 @@ def _without_space() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         yield
-
-
-@contextmanager
-def _dead_before() -> Iterator[None]:
-    raise Killed
-    yield
-
-
-@contextmanager
-def _dead_after() -> Iterator[None]:
-    yield
-    raise Killed
 
 
 def flipped(content: bytes, bit: int) -> bytes:
@@ -98,11 +108,11 @@ def flipped(content: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-HICCUP = Fault("one call fails", around=_refusing)
-DOWN = Fault("all calls fail from then on", around=_refusing, lasts=True)
+HICCUP = Fault("one call fails", around=lambda: _Raising(_refused))
+DOWN = Fault("all calls fail from then on", around=lambda: _Raising(_refused), lasts=True)
 FULL = Fault("no space from then on", WRITES | {"check_writable"}, _without_space, lasts=True)
-KILL = Fault("killed before a call", around=_dead_before)
-KILL_AFTER = Fault("killed after a call", around=_dead_after)
+KILL = Fault("killed before a call", around=lambda: _Raising(Killed))
+KILL_AFTER = Fault("killed after a call", around=lambda: _Raising(Killed, after=True))
 FLIP = Fault("a flipped bit", READS | WRITES, garble=lambda content: flipped(content, 4 * len(content) + 3))
 TRUNCATE = Fault("half a file", READS | WRITES, garble=lambda content: content[: len(content) // 2])
 

@@ -132,7 +132,8 @@ class Proxy:
             Begins the only requests that count, such as ``"PUT"``.
         """
         with self._lock:
-            self._numbers, self._mishap, self.met = itertools.count(1), mishap, []
+            self._numbers, self._mishap = itertools.count(1), mishap
+            self.met: list[str] = []
             self._only, self._first, self._lasts = only, number, lasts
 
     def clear(self) -> None:

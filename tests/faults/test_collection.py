@@ -38,7 +38,7 @@ def after_a_month(scene: Scene, storage: Backend, removed: list[str]) -> Callabl
 @pytest.mark.parametrize("kind", ["folder", "objects"])
 def test_collected_at_any_moment(scene: Scene, tally: Tally, tmp_path: Path, kind: str, step: int) -> None:
     for number in itertools.count(1, step):
-        storage, removed = scene.storage(kind, tmp_path / "cache"), []
+        storage, removed = scene.storage(kind, tmp_path / "cache"), list[str]()
         backend = FaultyBackend(storage, delay(after_a_month(scene, storage, removed)), number)
         ending = scene.run(backend, alive=True)
         if not backend.struck:
@@ -56,7 +56,7 @@ def test_collecting_on_a_storage_that_fails(
 ) -> None:
     """What cannot be read or listed ends a collection; what is published stays, and what is unfinished is finished."""
     for number in itertools.count(1, step):
-        storage, removed = scene.storage("folder", tmp_path / "cache"), []
+        storage, removed = scene.storage("folder", tmp_path / "cache"), list[str]()
         scene.run(FaultyBackend(storage, KILL, 120))
         backend = FaultyBackend(storage, fault, number)
         with suppress(FusionError, Killed):
