@@ -205,24 +205,27 @@ def make_many(folder: Path, stores: int) -> None:
         path.write_bytes(manifest.to_bytes())
 
 
-def describe(features: np.ndarray, partition_rows: int, repeat: int) -> Iterator[str]:
+def describe(features: np.ndarray, repeat: int) -> Iterator[str]:
     """Yield what a reader needs to know of the numbers."""
     rows, columns = features.shape
-    chunk = partition_rows * columns * features.itemsize / 2**20
     libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "zarr", "google-crc32c"))
     yield f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, Python {platform.python_version()}"
-    yield f"{libraries}; each pair {repeat} times"
-    yield (
-        f"{rows:,} x {columns:,} {features.dtype} ({features.nbytes / 1e6:.0f} MB), "
-        f"{partition_rows:,} rows a partition: chunks of {chunk:.2f} MiB"
-    )
+    yield f"{libraries}; each pair {repeat} times, in turn"
+    yield f"{rows:,} x {columns:,} {features.dtype}, {features.nbytes / 1e6:.0f} MB"
+
+
+def heading(partition_rows: int) -> str:
+    """Return what stands above the lines of one length of chunks."""
+    chunk = partition_rows * N_FEATURES * np.dtype(np.float16).itemsize / 2**20
+    whose = " (the default)" if partition_rows == PARTITION_ROWS else ""
+    return f"\n{partition_rows:,} rows a partition{whose}: chunks of {chunk:.2f} MiB"
 
 
 def main() -> None:
     """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=32_768)
-    parser.add_argument("--partition-rows", type=int, default=PARTITION_ROWS, help="as of fusion extract")
+    parser.add_argument("--partition-rows", type=int, nargs="+", default=[PARTITION_ROWS, 1024])
     parser.add_argument("--stores", type=int, default=1_000)
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--folder", type=Path, default=None, help="where to write; the folder for temporary files")
@@ -230,14 +233,16 @@ def main() -> None:
 
     rng = np.random.default_rng(0)
     features = rng.standard_normal((options.rows, N_FEATURES), dtype=np.float32).astype(np.float16)
-    print("\n".join(describe(features, options.partition_rows, options.repeat)))
-    print(f"{'':<32} {'ratio':>5} {'least':>5} {'most':>5} {'store':>9} {'plain':>9}")
+    print("\n".join(describe(features, options.repeat)))
+    print(f"\n{'':<32} {'ratio':>5} {'least':>5} {'most':>5} {'store':>9} {'plain':>9}")
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
-        for pair in reading(folder, features, options.partition_rows):
-            print(pair.line(options.repeat), flush=True)
-        print(writing(folder / "write", features, options.partition_rows).line(options.repeat), flush=True)
-        print(listing(folder / "listed", options.stores).line(options.repeat), flush=True)
+        print(listing(Path(name) / "listed", options.stores).line(options.repeat), flush=True)
+        for partition_rows in options.partition_rows:
+            print(heading(partition_rows))
+            folder = Path(name) / f"{partition_rows}"
+            for pair in reading(folder, features, partition_rows):
+                print(pair.line(options.repeat), flush=True)
+            print(writing(folder / "write", features, partition_rows).line(options.repeat), flush=True)
 
 
 if __name__ == "__main__":
