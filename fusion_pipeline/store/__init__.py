@@ -1,31 +1,49 @@
 """The contract between the stages: immutable Zarr stores that a team shares.
 
+The format:
+
 layout
     which arrays a store has, and their encoding into chunks
 identity
     what a store was made from, as canonical JSON and a key
 manifest
-    the one file that publishes a store: its attempt, and every file's length and sha256
+    the one file that publishes a store: its attempt, and every file's length and sums
 metadata
     an array's ``zarr.json`` into what it needs to be read, or a refusal
-backend
-    durable files and create-if-absent on the storage below a cache
-writer
-    partitions into an attempt, an attempt into a published store
-reader
+
+Where a cache lies:
+
+backend, local, durable, objects, places
+    durable files and create-if-absent, in a folder or an object store
+
+Reading:
+
+reader, checked, bulk
     a published store into arrays whose every byte was checked
-checked
-    the files of an attempt as a Zarr store that checks them
 cache
-    a cache folder into its data sets and their stores
-verify
-    a published store into a list of its damage
-selection
-    what a user names of a cache into the published stores that are meant
-transfer
-    published stores of one cache into the same stores of another
-trust
-    digests that somebody noted into the refusal of other manifests
+    a cache into its data sets and their stores
+
+Making:
+
+attempt, record, leases, presence, unfinished, provenance
+    partitions, by one writer or several, into what a killed run finds again
+known
+    the sha256 of an image into its row, wherever somebody has computed it
+publication
+    a complete group of files into a published store
+
+Looking after it:
+
+verify, semantic
+    stores into the list of their damage
+mending
+    a damaged store into what of it is still good
+garbage, gc
+    what nobody needs any more, into room
+selection, trust
+    what a user names, and what somebody noted, into stores or a refusal
+transfer, migrate, export
+    stores into another cache, the present format, plain arrays
 
 ``cache/README.md`` is the specification of the format.
 """
