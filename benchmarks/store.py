@@ -30,11 +30,11 @@ import numpy as np
 import zarr
 
 from fusion_pipeline.store import Cache, Store
-from fusion_pipeline.store.attempt import Attempt
+from fusion_pipeline.store.care.verify import verify
 from fusion_pipeline.store.layout import FEATURES, PARTITION_ROWS, STATUS, GroupEncoder, backbone_arrays
-from fusion_pipeline.store.local import LocalBackend
-from fusion_pipeline.store.publication import MANIFEST, store_folder
-from fusion_pipeline.store.verify import verify
+from fusion_pipeline.store.making.attempt import Attempt
+from fusion_pipeline.store.paths import MANIFEST, store_folder
+from fusion_pipeline.store.storage.local import LocalBackend
 
 N_FEATURES = 2048
 DATASET, VERSION = "benchmark", f"sha256:{'1' * 64}"

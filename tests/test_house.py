@@ -46,6 +46,8 @@ RESTRICTED = {
     "click": {"commands"},
     "tqdm": {"commands"},
     "PIL": {"images", "extract", "demo"},
+    "pyarrow": {"store"},
+    "obstore": {"store"},
 }
 
 
@@ -75,6 +77,12 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_libraries_stay_in_their_parts(path: Path) -> None:
     loaded = {name.split(".")[0] for name in imports(path)}
     assert {name for name in loaded & set(RESTRICTED) if part_of(path) not in RESTRICTED[name]} == set()
+
+
+@pytest.mark.parametrize(("inner", "outer"), [("storage", "making care"), ("making", "care"), ("", "making care")])
+def test_reading_a_store_needs_nothing_of_what_makes_or_tends_one(inner: str, outer: str) -> None:
+    for path in (PACKAGE / "store" / inner).glob("*.py"):
+        assert not {name for name in imports(path) for part in outer.split() if f"store.{part}" in name}, path
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -30,7 +30,7 @@ _SUFFIXES = (".safetensors", ".pth", ".pt")
 def image_folder(settings: Settings) -> ImageFolder:
     """Return the images that the settings name."""
     from fusion_pipeline.images.index import list_image_folder, refuse_cache_inside
-    from fusion_pipeline.store.places import is_remote
+    from fusion_pipeline.store.storage.places import is_remote
 
     if settings.data is None:
         raise UsageError(
@@ -166,7 +166,7 @@ def run_training(
     """Train what the settings ask for."""
     from fusion_pipeline.executors import make_executor
     from fusion_pipeline.extract.backbones import expand_names
-    from fusion_pipeline.store.trust import expect_manifests
+    from fusion_pipeline.store.care.trust import expect_manifests
     from fusion_pipeline.train.folds import Split
     from fusion_pipeline.train.run import choose_stores, train
 

@@ -20,7 +20,7 @@ from fusion_pipeline.extract.targets import BackboneTarget, Target
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.store import Cache, Store
-from fusion_pipeline.store.known import readable_stores
+from fusion_pipeline.store.making.known import readable_stores
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """Given a description and a number of images, a context that yields a function to call with images done."""

@@ -17,9 +17,9 @@ from fusion_pipeline.extract.targets import BackboneTarget, IndexTarget, Target
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.store import Cache, DatasetStores, Store
+from fusion_pipeline.store.care.mending import restore_manifests
+from fusion_pipeline.store.care.verify import Report, verify_dataset
 from fusion_pipeline.store.identity import differences, recipe_of
-from fusion_pipeline.store.mending import restore_manifests
-from fusion_pipeline.store.verify import Report, verify_dataset
 
 
 @dataclass(frozen=True)

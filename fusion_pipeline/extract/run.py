@@ -15,8 +15,8 @@ from fusion_pipeline.extract.verdict import Verdict, judge
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.images.index import ImageFolder, refuse_cache_inside
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.places import is_remote
-from fusion_pipeline.store.unfinished import tidy_published
+from fusion_pipeline.store.making.unfinished import tidy_published
+from fusion_pipeline.store.storage.places import is_remote
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
 from fusion_pipeline.store import Cache, Store
-from fusion_pipeline.store.attempt import Attempt
+from fusion_pipeline.store.care.mending import DamagedStore
+from fusion_pipeline.store.care.semantic import softmax_deviation
+from fusion_pipeline.store.care.verify import verify
 from fusion_pipeline.store.identity import Recipe, digest, store_identity
-from fusion_pipeline.store.known import KnownRows, add_published, add_record, add_unfinished, made_alike
 from fusion_pipeline.store.layout import CLASS_NAMES, ArraySpec, GroupEncoder, index_arrays
-from fusion_pipeline.store.mending import DamagedStore
-from fusion_pipeline.store.publication import store_folder
-from fusion_pipeline.store.semantic import softmax_deviation
-from fusion_pipeline.store.unfinished import refuse_other_recipe
-from fusion_pipeline.store.verify import verify
+from fusion_pipeline.store.making.attempt import Attempt
+from fusion_pipeline.store.making.known import KnownRows, add_published, add_record, add_unfinished, made_alike
+from fusion_pipeline.store.making.unfinished import refuse_other_recipe
+from fusion_pipeline.store.paths import store_folder
 
 
 class Target(ABC):

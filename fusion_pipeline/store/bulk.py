@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple
 import google_crc32c
 import numpy as np
 
-from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.layout import CRC_BYTES
 from fusion_pipeline.store.manifest import FileEntry
 from fusion_pipeline.store.metadata import ArrayMetadata
+from fusion_pipeline.store.storage.backend import Backend
 
 Check = Literal["sha256", "crc32c"]
 

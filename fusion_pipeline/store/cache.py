@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, StaleError, printable
-from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.identity import canonical_json, digest, slug
 from fusion_pipeline.store.manifest import DIGEST
-from fusion_pipeline.store.places import open_backend
-from fusion_pipeline.store.publication import ATTEMPTS, MANIFEST
+from fusion_pipeline.store.paths import ATTEMPTS, MANIFEST
 from fusion_pipeline.store.reader import Store
+from fusion_pipeline.store.storage.backend import Backend
+from fusion_pipeline.store.storage.places import open_backend
 
 CURRENT = "current.json"
 """File of a data set that names its current index and stores; a hint that no store depends on."""

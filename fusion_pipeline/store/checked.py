@@ -12,10 +12,10 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from fusion_pipeline.errors import IntegrityError, printable
-from fusion_pipeline.store.backend import Backend, drain
 from fusion_pipeline.store.bulk import Check, Piece, empty_matrix, pieces, put_piece, read_piece, spread
 from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.metadata import ArrayMetadata
+from fusion_pipeline.store.storage.backend import Backend, drain
 
 _CHUNK = re.compile(r"/c(/\d+)*$")
 

@@ -30,9 +30,9 @@ NOT_PER_SAMPLE = frozenset({HEAD_WEIGHT, HEAD_BIAS, PATH_BYTES, PATH_OFFSETS})
 CLASS_NAMES = "class_names"
 """Attribute of the group of an index store: the class names in the order of their labels."""
 
-# 256 rows of 2048 float16 features are 1 MiB and of 4096 are 2 MiB: large enough to read at full speed, small enough
-# that a killed run on a CPU (4 images/s) loses about a minute of work.
-PARTITION_ROWS = 256
+# 512 rows of 1024 float16 features are 1 MiB and of 4096 are 4 MiB. Of 2048 they are 2 MiB, which `benchmarks/store.py`
+# reads faster than 1 MiB and about as fast as 4; a killed run on a CPU (4 images/s) loses two minutes of work at most.
+PARTITION_ROWS = 512
 
 _WHOLE_CHUNK_BYTES = 4 << 20
 

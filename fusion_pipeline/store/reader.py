@@ -21,14 +21,14 @@ from fusion_pipeline.errors import (
     printable,
 )
 from fusion_pipeline.store import layout
-from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.bulk import Check, is_plain
 from fusion_pipeline.store.checked import CheckedFiles
 from fusion_pipeline.store.identity import digest_bytes, short
 from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.metadata import ArrayMetadata
-from fusion_pipeline.store.places import open_backend
-from fusion_pipeline.store.publication import MANIFEST, group_folder
+from fusion_pipeline.store.paths import MANIFEST, group_folder
+from fusion_pipeline.store.storage.backend import Backend
+from fusion_pipeline.store.storage.places import open_backend
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from fusion_pipeline.errors import (
     UsageError,
     printable,
 )
-from fusion_pipeline.store.durable import sync_folder
-from fusion_pipeline.store.local import LocalBackend
+from fusion_pipeline.store.storage.durable import sync_folder
+from fusion_pipeline.store.storage.local import LocalBackend
 
 FORMAT = "fusion-model"
 VERSION = "1.0"

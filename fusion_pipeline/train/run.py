@@ -14,7 +14,7 @@ from fusion_pipeline.errors import StaleError, UsageError, printable
 from fusion_pipeline.executors import Executor
 from fusion_pipeline.store import Cache, DatasetStores, Store
 from fusion_pipeline.store.identity import digest, short, slug
-from fusion_pipeline.store.local import LocalBackend
+from fusion_pipeline.store.storage.local import LocalBackend
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.crossval import CrossValidation, cross_validate
 from fusion_pipeline.train.folds import Split

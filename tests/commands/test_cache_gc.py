@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.gc import GRACE_SECONDS
+from fusion_pipeline.store.care.gc import GRACE_SECONDS
 from tests.builders import tree_bytes
 from tests.commands.made import failure, fusion
 from tests.store.made import DATASET, open_attempt, publish, write_partition

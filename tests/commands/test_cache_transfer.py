@@ -13,7 +13,7 @@ import pytest
 from fusion_pipeline.errors import RefusedError
 from fusion_pipeline.executors import Handle, LoopExecutor, Progress
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.objects import ObjectBackend
+from fusion_pipeline.store.storage.objects import ObjectBackend
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.crossval import cross_validate
 from fusion_pipeline.train.folds import Split

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.verify import verify
+from fusion_pipeline.store.care.verify import verify
 from tests.builders import Tiny, write_pictures, write_settings
 from tests.extract.made import contents, run
 from tests.processes import Command

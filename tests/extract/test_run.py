@@ -24,8 +24,8 @@ from fusion_pipeline.extract.run import extract
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.local import LocalBackend
-from fusion_pipeline.store.verify import verify
+from fusion_pipeline.store.care.verify import verify
+from fusion_pipeline.store.storage.local import LocalBackend
 from tests.builders import Tiny, count_opens, tree_bytes, write_picture, write_pictures
 from tests.extract.made import computed, contents, run
 

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fusion_pipeline.commands import main
-from fusion_pipeline.store import provenance
+from fusion_pipeline.store.making import provenance
 
 
 @dataclass(frozen=True)

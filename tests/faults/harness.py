@@ -13,7 +13,7 @@ from typing import TypeVar
 import pytest
 
 from fusion_pipeline.errors import StorageError
-from fusion_pipeline.store.backend import Backend, Entries, StoredFile
+from fusion_pipeline.store.storage.backend import Backend, Entries, StoredFile
 
 READS = frozenset({"read", "read_into"})
 WRITES = frozenset({"write", "create", "swap", "copy"})

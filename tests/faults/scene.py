@@ -21,13 +21,13 @@ from fusion_pipeline.extract.repair import repair
 from fusion_pipeline.extract.run import Extraction, extract
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store import attempt as attempt_module
 from fusion_pipeline.store import cache as cache_module
-from fusion_pipeline.store.backend import Backend
-from fusion_pipeline.store.local import LocalBackend
-from fusion_pipeline.store.objects import ObjectBackend
-from fusion_pipeline.store.presence import Process, Watch
-from fusion_pipeline.store.verify import Report, verify_dataset
+from fusion_pipeline.store.care.verify import Report, verify_dataset
+from fusion_pipeline.store.making import attempt as attempt_module
+from fusion_pipeline.store.making.presence import Process, Watch
+from fusion_pipeline.store.storage.backend import Backend
+from fusion_pipeline.store.storage.local import LocalBackend
+from fusion_pipeline.store.storage.objects import ObjectBackend
 from tests.builders import Tiny, write_pictures
 from tests.faults.harness import Killed
 

@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from fusion_pipeline.errors import StorageError
-from fusion_pipeline.store.backend import Backend
-from fusion_pipeline.store.places import open_backend
+from fusion_pipeline.store.storage.backend import Backend
+from fusion_pipeline.store.storage.places import open_backend
 from tests.faults.proxy import Mishap, Proxy, busy, denied, half_a_body, lost_answer, passed_on, proxy
 from tests.faults.tally import Tally
 from tests.servers import BUCKET, variables

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fusion_pipeline.errors import FusionError
-from fusion_pipeline.store.backend import Backend
-from fusion_pipeline.store.gc import collect
+from fusion_pipeline.store.care.gc import collect
+from fusion_pipeline.store.storage.backend import Backend
 from tests.faults.harness import FLIP, HICCUP, KILL, Fault, FaultyBackend, Killed, delay
 from tests.faults.scene import ROWS, Scene
 from tests.faults.tally import Tally

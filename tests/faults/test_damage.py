@@ -15,7 +15,7 @@ from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.repair import repair
 from fusion_pipeline.images.index import ImageFolder, list_image_folder
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.verify import verify_dataset
+from fusion_pipeline.store.care.verify import verify_dataset
 from tests.builders import Tiny, write_pictures
 from tests.extract.made import OPTIONS, run
 from tests.faults.damage import Harm, delete, file_classes, flip, swap, truncate

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fusion_pipeline.store.local import LocalBackend
+from fusion_pipeline.store.storage.local import LocalBackend
 from tests.builders import tree_bytes
 from tests.faults.before import KilledAtRename
 from tests.faults.desk import ONE, PARTITION_ROWS, ROWS, Desk, contents, published, stores_of

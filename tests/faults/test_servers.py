@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fusion_pipeline.errors import StorageError
-from fusion_pipeline.store.backend import Backend
-from fusion_pipeline.store.places import open_backend
+from fusion_pipeline.store.storage.backend import Backend
+from fusion_pipeline.store.storage.places import open_backend
 from tests.faults.before import Variables
 from tests.faults.desk import DATASET, PARTITION_ROWS, ROWS, Desk, contents, failure, stores_of, wait_until
 from tests.faults.proxy import Mishap, Proxy, busy, denied, half_a_body, lost_answer, proxy

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from obstore.store import MemoryStore
 
-from fusion_pipeline.store.backend import Backend
-from fusion_pipeline.store.local import LocalBackend
-from fusion_pipeline.store.objects import ObjectBackend
+from fusion_pipeline.store.storage.backend import Backend
+from fusion_pipeline.store.storage.local import LocalBackend
+from fusion_pipeline.store.storage.objects import ObjectBackend
 from tests.servers import BUCKET, moto, variables
 
 _NUMBERS = itertools.count(1)

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from fusion_pipeline.store.backend import Backend
-from fusion_pipeline.store.presence import Presence, Process
+from fusion_pipeline.store.making.presence import Presence, Process
+from fusion_pipeline.store.storage.backend import Backend
 
 OPERATIONS = ("mkdir", "open", "write", "fsync", "link", "replace", "unlink", "rmdir", "chmod", "fchmod")
 

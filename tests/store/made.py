@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from fusion_pipeline.store import Cache, Store
-from fusion_pipeline.store.attempt import Attempt
-from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.layout import CLASS_NAMES, GroupEncoder, backbone_arrays, index_arrays
+from fusion_pipeline.store.making.attempt import Attempt
 from fusion_pipeline.store.manifest import FileEntry, Manifest
-from fusion_pipeline.store.publication import manifest_copy, store_folder
+from fusion_pipeline.store.paths import manifest_copy, store_folder
+from fusion_pipeline.store.storage.backend import Backend
 
 DATASET = "made"
 ROWS = 5

@@ -12,13 +12,13 @@ import pytest
 
 from fusion_pipeline.errors import IntegrityError
 from fusion_pipeline.store import Store
-from fusion_pipeline.store.attempt import Attempt
-from fusion_pipeline.store.backend import Backend
 from fusion_pipeline.store.bulk import Check, Piece, empty_matrix, is_plain, pieces, put_piece, read_piece
 from fusion_pipeline.store.layout import ArraySpec, GroupEncoder
-from fusion_pipeline.store.local import LocalBackend
+from fusion_pipeline.store.making.attempt import Attempt
 from fusion_pipeline.store.manifest import FileEntry
 from fusion_pipeline.store.metadata import ArrayMetadata
+from fusion_pipeline.store.storage.backend import Backend
+from fusion_pipeline.store.storage.local import LocalBackend
 from tests.store.made import (
     DATASET,
     FEATURES,

@@ -12,7 +12,7 @@ from zarr.core.buffer import default_buffer_prototype
 from fusion_pipeline.errors import IntegrityError
 from fusion_pipeline.store import Store
 from fusion_pipeline.store.checked import CheckedFiles
-from fusion_pipeline.store.local import LocalBackend
+from fusion_pipeline.store.storage.local import LocalBackend
 from tests.store.made import publish, root_of
 
 FILE = "features/zarr.json"

@@ -11,7 +11,7 @@ import pytest
 
 from fusion_pipeline.errors import IntegrityError
 from fusion_pipeline.store import Cache, Store
-from fusion_pipeline.store.semantic import verify_all
+from fusion_pipeline.store.care.semantic import verify_all
 
 STORES = Path(__file__).parents[1] / "data" / "stores" / "v1"
 VERSIONS = sorted(folder.name for folder in STORES.iterdir())

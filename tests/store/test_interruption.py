@@ -13,9 +13,9 @@ import pytest
 
 from fusion_pipeline.errors import IncompleteError, StorageError
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.local import LocalBackend
-from fusion_pipeline.store.unfinished import tidy_published
-from fusion_pipeline.store.verify import verify_dataset
+from fusion_pipeline.store.care.verify import verify_dataset
+from fusion_pipeline.store.making.unfinished import tidy_published
+from fusion_pipeline.store.storage.local import LocalBackend
 from tests.builders import tree_bytes
 from tests.store.failpoints import before_the_call, killed_at, process_of_its_own
 from tests.store.made import (

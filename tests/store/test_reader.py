@@ -17,8 +17,8 @@ import zarr
 from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, RefusedError, StorageError
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.bulk import Check
+from fusion_pipeline.store.care.verify import Damage, verify
 from fusion_pipeline.store.manifest import FileEntry
-from fusion_pipeline.store.verify import Damage, verify
 from tests.builders import tree_bytes
 from tests.store.made import DATASET, FEATURES, SAMPLES, publish, publish_index, put_manifest, root_of
 

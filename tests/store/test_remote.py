@@ -11,7 +11,7 @@ import pytest
 from fusion_pipeline.errors import IntegrityError
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.bulk import Check
-from fusion_pipeline.store.objects import ObjectBackend
+from fusion_pipeline.store.storage.objects import ObjectBackend
 from tests.store.made import DATASET, FEATURES, PARTITIONS, publish, publish_index
 
 CHUNK = "features/c/1/0"

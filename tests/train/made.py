@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from fusion_pipeline.store import Cache, Store
-from fusion_pipeline.store.attempt import Attempt
 from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays, index_arrays
+from fusion_pipeline.store.making.attempt import Attempt
 from fusion_pipeline.train.aligned import Aligned
 
 SIZES = {"alpha": 12, "beta": 20}

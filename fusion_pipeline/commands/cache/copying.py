@@ -16,7 +16,7 @@ from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.store import Cache
-    from fusion_pipeline.store.transfer import Transferred
+    from fusion_pipeline.store.care.transfer import Transferred
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,8 +51,8 @@ def copy_stores(
 ) -> None:
     """Copy stores from the first place to the second, and say what became of each."""
     from fusion_pipeline.extract.backbones import expand_names
-    from fusion_pipeline.store.selection import select_stores
-    from fusion_pipeline.store.transfer import transfer
+    from fusion_pipeline.store.care.selection import select_stores
+    from fusion_pipeline.store.care.transfer import transfer
 
     source, target = places
     backbones = expand_names(names, settings.backbones)

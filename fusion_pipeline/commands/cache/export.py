@@ -13,7 +13,7 @@ from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.store.export import Format
+    from fusion_pipeline.store.care.export import Format
 
 
 @click.command()
@@ -39,8 +39,8 @@ def export(names: tuple[str, ...], target: str, file_format: str, settings: Sett
     Example:
       fusion cache export xception resnet50 --to features --format parquet
     """
-    from fusion_pipeline.store import export as exporting
-    from fusion_pipeline.store.selection import name_stores
+    from fusion_pipeline.store.care import export as exporting
+    from fusion_pipeline.store.care.selection import name_stores
 
     stores = name_stores(inputs.opened_cache(settings), inputs.chosen_dataset(settings), names)
     written = exporting.export(stores, target, cast("Format", file_format))

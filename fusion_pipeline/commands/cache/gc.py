@@ -14,7 +14,7 @@ from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.store.gc import Collection
+    from fusion_pipeline.store.care.gc import Collection
 
 _DAY_SECONDS = 86_400
 
@@ -43,7 +43,7 @@ def collect_garbage(names: tuple[str, ...], grace: float, delete: bool, settings
       fusion cache gc
       fusion cache gc --delete
     """
-    from fusion_pipeline.store.gc import collect
+    from fusion_pipeline.store.care.gc import collect
 
     home = inputs.opened_cache(settings)
     found = collect(home, names, grace * _DAY_SECONDS, delete=delete)

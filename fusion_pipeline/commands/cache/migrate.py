@@ -15,7 +15,7 @@ from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import IncompleteError, printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.store.migrate import Migrated
+    from fusion_pipeline.store.care.migrate import Migrated
 
 
 @click.command()
@@ -35,7 +35,7 @@ def migrate(names: tuple[str, ...], place: str, settings: Settings, console: Con
       fusion cache migrate --cache /mnt/old/features --to s3://team/features
     """
     from fusion_pipeline.store import Cache
-    from fusion_pipeline.store.migrate import migrate as copy_all
+    from fusion_pipeline.store.care.migrate import migrate as copy_all
 
     source = inputs.opened_cache(settings)
     target = Cache(place, single_writer=settings.single_writer)
@@ -64,7 +64,7 @@ def _tell(item: Migrated, console: Console) -> None:
 
 
 def _to_json(item: Migrated) -> dict[str, Any]:
-    from fusion_pipeline.store.migrate import MIGRATED_FROM
+    from fusion_pipeline.store.care.migrate import MIGRATED_FROM
 
     told: dict[str, Any] = {"dataset": item.dataset, "folder": item.folder}
     if item.arrived is None:

@@ -16,7 +16,7 @@ from fusion_pipeline.errors import FormatError, IncompleteError, StaleError, pri
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.source import SourceDifference
-    from fusion_pipeline.store.verify import Report
+    from fusion_pipeline.store.care.verify import Report
 
 
 @click.command()
@@ -49,8 +49,8 @@ def verify(read: bool, semantic: bool, source: bool, subset: str | None, setting
     Example:
       fusion cache verify --semantic --json
     """
-    from fusion_pipeline.store.semantic import verify_all
-    from fusion_pipeline.store.verify import ALL, NEWER, Subset
+    from fusion_pipeline.store.care.semantic import verify_all
+    from fusion_pipeline.store.care.verify import ALL, NEWER, Subset
 
     home = inputs.opened_cache(settings)
     part = ALL if subset is None else Subset.parse(subset)
@@ -90,7 +90,7 @@ def _lines(report: Report, location: str) -> Iterator[str]:
 
 
 def _state(report: Report) -> str:
-    from fusion_pipeline.store.verify import NEWER
+    from fusion_pipeline.store.care.verify import NEWER
 
     count = sum(item.kind != NEWER for item in report.damage)
     if count:

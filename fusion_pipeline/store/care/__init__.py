@@ -1,0 +1,1 @@
+"""A finished store and its cache, over the years: found whole or damaged, mended, copied, cleared away."""

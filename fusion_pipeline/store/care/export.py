@@ -1,0 +1,242 @@
+"""Published stores into files that need none of our code: NumPy arrays beside a table, or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fusion_pipeline.errors import IncompleteError, StorageError, UsageError, printable
+from fusion_pipeline.store import layout
+from fusion_pipeline.store.identity import slug
+from fusion_pipeline.store.reader import Store
+from fusion_pipeline.store.storage.backend import PARTIAL
+from fusion_pipeline.store.storage.durable import sync_folder
+from fusion_pipeline.store.storage.places import is_remote
+
+Format = Literal["npy", "parquet"]
+
+DESCRIPTION = "export.json"
+"""File of an export that names the manifests of what was exported."""
+
+_NAMES = "%XX is a byte that is no printable UTF-8, or a %; Python's urllib.parse.unquote_to_bytes gives the true bytes"
+_MATRICES = (layout.FEATURES, layout.PROBABILITIES)
+
+
+def export(stores: Sequence[Store], target: str | Path, file_format: Format) -> dict[str, Path]:
+    """Write the stores of backbones as files for other programs.
+
+    Memory holds a few partitions at a time, however large a store is. Every byte is checked on its way.
+
+    Parameters
+    ----------
+    stores : sequence of Store
+    target : str or Path
+        The folder to make; it appears as a whole or not at all.
+    file_format : {"npy", "parquet"}
+        For each store a folder of ``.npy`` files and a ``samples.csv``, or one Parquet file.
+
+    Returns
+    -------
+    dict of str to Path
+        Where each store went, by its backbone's name.
+
+    Raises
+    ------
+    UsageError
+        If something is at `target` already, or it is no folder; if a store is not a backbone's, or two have one name.
+    IncompleteError
+        If a store's index is missing, or the library that writes Parquet.
+    IntegrityError
+        If a file of a store is not what was published.
+    StorageError
+        If the target cannot be written.
+    """
+    named = _by_name(stores)
+    folder = _new_folder(target)
+    write = _write_npy if file_format == "npy" else _parquet_writer()
+    with _appearing_whole(folder) as unfinished:
+        written = {name: write(store, unfinished / name).name for name, store in named.items()}
+        described = {name: describe(store) for name, store in named.items()}
+        content = {"format": file_format, "names": _NAMES, "stores": described}
+        (unfinished / DESCRIPTION).write_text(json.dumps(content, indent=2), encoding="utf-8")
+    return {name: folder / file for name, file in written.items()}
+
+
+def describe(store: Store) -> dict[str, Any]:
+    """Return what an export says of the origin of a store: the digests of its manifest and of its index's."""
+    return {
+        "dataset": store.dataset,
+        "folder": store.folder,
+        "key": store.manifest.key,
+        "manifest": store.manifest_digest,
+        "content": store.manifest.content,
+        "index_manifest": store.index.manifest_digest,
+        "rows": store.rows,
+        "class_names": _class_names(store),
+    }
+
+
+def written_name(name: bytes) -> str:
+    """Return a file's or class's name as text from which its bytes can be had back.
+
+    Examples
+    --------
+    >>> from urllib.parse import unquote_to_bytes
+    >>> written_name("é".encode() + b" 100%"), written_name(bytes([255, 10]))
+    ('é 100%25', '%FF%0A')
+    >>> unquote_to_bytes(written_name(bytes(range(256)))) == bytes(range(256))
+    True
+    """
+    return "".join(
+        character
+        if character.isprintable() and character != "%"
+        else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+        for character in name.decode("utf-8", "surrogateescape")
+    )
+
+
+def _by_name(stores: Sequence[Store]) -> dict[str, Store]:
+    found: dict[str, Store] = {}
+    for store in stores:
+        name = slug(store.name)
+        if not store.is_backbone:
+            raise UsageError(f"Store '{printable(store.folder)}' has no features to export. Name a backbone.")
+        if name in found:
+            raise UsageError(f"Two of the stores are called '{name}'. Export each of them into a folder of its own.")
+        found[name] = store
+    return found
+
+
+def _new_folder(target: str | Path) -> Path:
+    if is_remote(target):
+        raise UsageError(f"'{printable(str(target))}' is no folder. Export into one, and copy that.")
+    folder = Path(target).expanduser().absolute()
+    if os.path.lexists(folder):
+        raise UsageError(f"There is something at '{printable(str(folder))}' already. Choose another folder.")
+    return folder
+
+
+@contextmanager
+def _appearing_whole(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside the target that takes its place at the end, or vanishes."""
+    unfinished = folder.with_name(f"{folder.name}{PARTIAL}{uuid.uuid4().hex[:12]}")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        for path in (unfinished, *unfinished.rglob("*")):
+            sync_folder(path) if path.is_dir() else _sync_file(path)
+        unfinished.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        where = printable(str(folder))
+        raise StorageError(
+            f"'{where}' cannot be written: {error.strerror or error}. Make room there, or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _write_npy(store: Store, folder: Path) -> Path:
+    """Write a store as a folder of arrays and a table of its samples."""
+    folder.mkdir()
+    for name in _matrices(store):
+        array = store.array(name)
+        _write_array(folder / f"{name}.npy", array.shape, np.dtype(array.dtype), _blocks(store, name))
+    for name, column in ((layout.STATUS, store.status), (layout.LABELS, store.labels)):
+        _write_array(folder / f"{name}.npy", column.shape, column.dtype, [column])
+    with (folder / "samples.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["row", "path", "sha256", "label", "class_name"])
+        table.writerows((row, *sample) for row, sample in enumerate(_samples(store, slice(None))))
+    return folder
+
+
+def _write_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], blocks: Iterable[np.ndarray]) -> None:
+    """Write an array block by block: unlike a mapped file, a full disk is then an error and no signal."""
+    written = dtype.newbyteorder("<")
+    header = {"descr": np.lib.format.dtype_to_descr(written), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, written).data)
+
+
+def _parquet_writer() -> Callable[[Store, Path], Path]:
+    try:
+        import pyarrow.parquet  # noqa: F401, PLC0415 - few need it, and it takes long to load
+    except ImportError:
+        raise IncompleteError("Parquet needs pyarrow: run pip install 'fusion-pipeline[parquet]'.") from None
+    return _write_parquet
+
+
+def _write_parquet(store: Store, path: Path) -> Path:
+    """Write a store as one Parquet file with a row group for each partition."""
+    import pyarrow  # noqa: PLC0415
+    from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
+
+    file, schema = path.with_name(f"{path.name}.parquet"), _schema(store)
+    matrices = [_blocks(store, name) for name in _matrices(store)]
+    # Features hardly compress and never repeat, so that a dictionary of them is lost work.
+    options = {"compression": "NONE", "use_dictionary": ["class_name"]}
+    with ParquetWriter(file, schema, **options) as writer:
+        for rows, blocks in zip(_partitions(store), zip(*matrices, strict=True), strict=True):
+            paths, sums, labels, classes = zip(*_samples(store, rows), strict=True)
+            columns = [paths, [sha256 or None for sha256 in sums], labels, classes, store.status[rows]]
+            lists = [pyarrow.FixedSizeListArray.from_arrays(block.reshape(-1), block.shape[1]) for block in blocks]
+            arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, schema, strict=False)]
+            writer.write_table(pyarrow.Table.from_arrays([*arrays, *lists], schema=schema))
+    return file
+
+
+def _schema(store: Store) -> Any:
+    import pyarrow  # noqa: PLC0415
+
+    text, described = pyarrow.string(), {"names": _NAMES, **describe(store)}
+    fields = {"sample_path": text, "sha256": text, "label": pyarrow.int32(), "class_name": text}
+    fields["status"] = pyarrow.uint8()
+    for name in _matrices(store):
+        array = store.array(name)
+        fields[name] = pyarrow.list_(pyarrow.from_numpy_dtype(array.dtype), array.shape[1])
+    return pyarrow.schema(list(fields.items()), metadata={"fusion": json.dumps(described)})
+
+
+def _matrices(store: Store) -> list[str]:
+    return [name for name in _MATRICES if f"{name}/zarr.json" in store.manifest.files]
+
+
+def _partitions(store: Store) -> list[slice]:
+    rows = store.manifest.partition_rows
+    return [slice(start, min(start + rows, store.rows)) for start in range(0, store.rows, rows)]
+
+
+def _blocks(store: Store, name: str) -> Iterator[np.ndarray]:
+    """Yield the rows of an array partition by partition, some of them read ahead where that is worth while."""
+    array, parts, at_once = store.array(name), _partitions(store), store.backend.concurrency
+    for first in range(0, len(parts), at_once):
+        yield from store.backend.map(lambda rows: np.asarray(array[rows]), parts[first : first + at_once])
+
+
+def _samples(store: Store, rows: slice) -> Iterator[tuple[str, str, int, str]]:
+    """Yield path, sha256, label and class name of each sample."""
+    classes = _class_names(store)
+    paths, sums, labels = store.sample_paths[rows], store.sample_sha256[rows], store.labels[rows].tolist()
+    for path, sha256, label in zip(paths, sums, labels, strict=True):
+        yield written_name(path), sha256, label, classes[label]
+
+
+def _class_names(store: Store) -> list[str]:
+    return [written_name(name.encode("utf-8", "surrogateescape")) for name in store.class_names]

@@ -1,0 +1,119 @@
+"""What attempts tell of themselves: at what they are, whether somebody lives there, and when another may begin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from fusion_pipeline.errors import StaleError
+from fusion_pipeline.store.identity import canonical_json
+from fusion_pipeline.store.making.attempt import Attempt
+from fusion_pipeline.store.making.presence import Process
+from fusion_pipeline.store.making.unfinished import (
+    attempt_folders,
+    attempts_alike,
+    describe_attempt,
+    join_writers,
+    living_writers,
+    refuse_other_recipe,
+)
+from fusion_pipeline.store.storage.backend import Backend
+from tests.store.failpoints import process_of_its_own
+from tests.store.made import DATASET, RECIPE, open_attempt, write_partition
+
+OTHERWISE = {**RECIPE, "made": "otherwise"}
+
+
+def stopped(backend: Backend, recipe: Mapping[str, Any] = RECIPE, name: str = "alpha", partitions: int = 1) -> Attempt:
+    """Return an attempt that its run left with some partitions done."""
+    attempt = open_attempt(backend, name, recipe)
+    for number in range(partitions):
+        write_partition(attempt, number)
+    attempt.close()
+    return attempt
+
+
+def test_attempts_are_found_by_data_set_and_recipe(backend: Backend) -> None:
+    alpha, other = stopped(backend), stopped(backend, OTHERWISE)
+    assert sorted(attempt_folders(backend, DATASET)) == sorted([alpha.folder, other.folder])
+    assert list(attempt_folders(backend, "nothing")) == []
+    assert list(attempts_alike(backend, DATASET, RECIPE)) == [alpha.folder]
+    assert list(attempts_alike(backend, DATASET, {"kind": "backbone"})) == []
+
+
+def test_an_attempt_says_what_it_is_to_become(backend: Backend) -> None:
+    stated = describe_attempt(backend, stopped(backend).folder)
+    assert (stated["name"], stated["recipe"]) == ("alpha", dict(RECIPE))
+    assert (stated["rows"], stated["partition_rows"]) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{", b"[]", b"3", b"[" * 100_000], ids=lambda content: str(content)[:20]
+)
+def test_what_cannot_be_read_says_nothing(backend: Backend, content: bytes | None) -> None:
+    if content is not None:
+        backend.write("made/attempts/alpha/attempt.json", content)
+    assert describe_attempt(backend, "made/attempts/alpha") == {}
+
+
+def test_writers_live_until_they_leave_or_die(backend: Backend) -> None:
+    folder = stopped(backend).folder
+    assert not living_writers(backend, folder)
+    presence = join_writers(backend, folder)
+    assert living_writers(backend, folder)
+    presence.leave()
+    assert not living_writers(backend, folder)
+    with process_of_its_own():
+        join_writers(backend, folder)
+        assert living_writers(backend, folder)
+    assert not living_writers(backend, folder)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_where_nothing_changed_for_long_only_a_process_of_this_machine_lives(backend: Backend, here: bool) -> None:
+    writer = Process.this() if here else replace(Process.this(), machine="another boot")
+    backend.write("made/attempts/alpha/writers/0123.json", canonical_json({**asdict(writer), "beat": 3}))
+    assert living_writers(backend, "made/attempts/alpha")
+    assert living_writers(backend, "made/attempts/alpha", silent=True) == here
+
+
+def test_what_a_stopped_run_made_otherwise_is_not_begun_anew_unasked(backend: Backend) -> None:
+    stopped(backend)
+    refuse_other_recipe(backend, DATASET, "alpha", RECIPE)
+    with pytest.raises(
+        StaleError, match=r"'alpha' was made otherwise.*made was 'for a test', now 'otherwise'.*--anew"
+    ) as caught:
+        refuse_other_recipe(backend, DATASET, "alpha", OTHERWISE)
+    assert caught.value.exit_code == 14
+
+
+def test_another_store_and_another_budget_are_begun_unasked(backend: Backend) -> None:
+    stopped(backend)
+    refuse_other_recipe(backend, DATASET, "beta", OTHERWISE)
+    refuse_other_recipe(backend, "nothing", "alpha", OTHERWISE)
+    refuse_other_recipe(backend, DATASET, "alpha", {**RECIPE, "budget": {"max_pixels": 3}})
+
+
+def test_an_attempt_with_nothing_done_stops_nobody(backend: Backend) -> None:
+    stopped(backend, partitions=0)
+    refuse_other_recipe(backend, DATASET, "alpha", OTHERWISE)
+
+
+def test_an_attempt_that_somebody_is_at_stops_nobody(backend: Backend) -> None:
+    """Two may make two stores of one backbone at once."""
+    attempt = open_attempt(backend)
+    write_partition(attempt, 0)
+    refuse_other_recipe(backend, DATASET, "alpha", OTHERWISE)
+    attempt.close()
+    with pytest.raises(StaleError):
+        refuse_other_recipe(backend, DATASET, "alpha", OTHERWISE)
+
+
+def test_a_name_cannot_trick_a_terminal(backend: Backend) -> None:
+    stopped(backend, name="evil\x1b[2J")
+    with pytest.raises(StaleError) as caught:
+        refuse_other_recipe(backend, DATASET, "evil\x1b[2J", {**OTHERWISE, "weights": "\x1b[2J"})
+    assert "\x1b" not in str(caught.value)
