@@ -21,7 +21,7 @@ from fusion_pipeline.store.storage.objects import ObjectBackend
 from tests.builders import tree_bytes
 from tests.store.made import DATASET, as_format_1_0, publish, publish_index
 
-GOLDEN = Path(__file__).parents[1] / "data" / "stores" / "v1" / "1.0"
+GOLDEN = Path(__file__).parents[2] / "data" / "stores" / "v1" / "1.0"
 OTHER_VERSION = "sha256:" + "2" * 64
 
 

@@ -37,7 +37,7 @@ from tests.store.made import (
     publish_on,
     write_partition,
 )
-from tests.store.test_backend import together
+from tests.store.storage.test_backend import together
 
 
 class Stopped(BaseException):
