@@ -108,7 +108,7 @@ class Settings:
     dtype: str = _key("float16", str)
     batch_size: int = _key(32, int, least=1)
     workers: int = _key(0, int, least=0)
-    partition_rows: int = _key(256, int, least=1)
+    partition_rows: int = _key(512, int, least=1)
     on_bad: str = _key("stop", str)
     max_megapixels: float = _key(64.0, float)
     follow_symlinks: bool = _key(False, _flag)

@@ -17,8 +17,9 @@ from obstore.exceptions import AlreadyExistsError, NotSupportedError, Preconditi
 from obstore.store import MemoryStore
 
 from fusion_pipeline.errors import FusionError, RefusedError, StorageError, UsageError
-from fusion_pipeline.store import Cache, Store, objects
+from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.care.verify import verify_dataset
+from fusion_pipeline.store.storage import objects
 from fusion_pipeline.store.storage.objects import ObjectBackend
 from fusion_pipeline.store.storage.places import open_backend
 from tests.servers import variables
