@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from enum import Enum
 
 from fusion_pipeline.store.making.presence import Watch
 from fusion_pipeline.store.making.unfinished import CLAIMS, WRITERS, join_writers
 from fusion_pipeline.store.storage.backend import Backend
+
+_NONCE = re.compile(rb"[0-9a-f]{16}")
 
 
 class Lease(Enum):
@@ -71,7 +74,8 @@ class Leases:
         self._presence.leave()
 
     def _hold(self, path: str) -> str:
-        """Create a lease, or find it; return whose it is."""
+        """Create a lease, or find it; return whose it is, or nothing if it is damaged: then it is nobody's."""
         if self._backend.create(path, self.nonce.encode()):
             return self.nonce
-        return (self._backend.read(path) or b"").decode("ascii", "replace")
+        holder = self._backend.read(path) or b""
+        return holder.decode() if _NONCE.fullmatch(holder) else ""

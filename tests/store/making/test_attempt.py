@@ -389,6 +389,17 @@ def test_the_claim_of_a_dead_writer_is_taken_over(backend: Backend) -> None:
     another.close()
 
 
+@pytest.mark.parametrize("content", [b"", bytes(16), b"\xff" * 16, b"../../../../etc/x", b"0123456789abcdef\n"])
+def test_a_damaged_lease_is_nobodys(backend: Backend, content: bytes) -> None:
+    """A machine that lost its power may leave a file of zeros."""
+    attempt, other = open_attempt(backend), open_attempt(backend)
+    backend.write(f"{attempt.folder}/claims/0-0", content)
+    assert attempt.claim(0)
+    assert not other.claim(0)
+    attempt.close()
+    other.close()
+
+
 def test_who_waits_for_a_dying_writer_inherits_his_finished_work(backend: Backend) -> None:
     waiting = open_attempt(backend)
     with process_of_its_own():
