@@ -98,7 +98,11 @@ class Attempt:
         ):
             backend.write(f"{folder}/{ATTEMPT}", description)
         attempt = cls(backend, dataset, folder, name, recipe, encoder)
-        attempt._resume()
+        try:
+            attempt._resume()
+        except BaseException:
+            attempt.close()
+            raise
         return attempt
 
     @property

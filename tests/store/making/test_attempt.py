@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusion_pipeline.errors import IncompleteError, IntegrityError, StorageError
+from fusion_pipeline.errors import IncompleteError, IntegrityError, RefusedError, StorageError
 from fusion_pipeline.store.care.verify import verify
 from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays
 from fusion_pipeline.store.making import attempt as attempt_module
@@ -135,6 +135,18 @@ def test_a_damaged_description_costs_no_partition(folder: LocalBackend, damage: 
     assert missing_partitions(resumed) == []
     assert description.read_bytes() == before
     resumed.close()
+
+
+def test_who_cannot_resume_leaves(folder: LocalBackend, tmp_path: Path) -> None:
+    left = stopped(folder)
+    record = done_file(folder, left, 1)
+    record.unlink()
+    record.symlink_to(tmp_path)
+    threads = threading.active_count()
+    with pytest.raises(RefusedError, match="is a link"):
+        open_attempt(folder)
+    assert folder.list(f"{left.folder}/writers") == []
+    assert threading.active_count() == threads
 
 
 def test_another_recipe_begins_anew(folder: LocalBackend) -> None:
