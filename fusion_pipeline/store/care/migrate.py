@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fusion_pipeline.errors import FusionError, StorageError, UsageError, printable
 from fusion_pipeline.store.cache import Cache, DatasetStores
-from fusion_pipeline.store.care.transfer import Progress, Transferred, bring
+from fusion_pipeline.store.care.transfer import Progress, Transferred, bring, mark_arrived
 from fusion_pipeline.store.identity import digest_bytes
 from fusion_pipeline.store.making.publication import read_manifest
 from fusion_pipeline.store.making.unfinished import tidy_published
@@ -58,7 +58,7 @@ def migrate(source: Cache, target: Cache, names: Sequence[str], progress: Progre
     ------
     Migrated
         For each store, the indexes first. One that is damaged, or cannot be read, stops no other; once all stores of a
-        data set are there, what is current in the source becomes so in the target.
+        data set are there, what came and is current in the source becomes so in the target.
 
     Raises
     ------
@@ -74,7 +74,8 @@ def migrate(source: Cache, target: Cache, names: Sequence[str], progress: Progre
             f"'{printable(target.location)}' lies in the cache that is to be copied. Choose another place."
         )
     homes = [source[name] for name in (names or source)]
-    target.backend.check_writable()
+    if homes:  # and nothing is made at a place that is misspelt
+        target.backend.check_writable()
     for home in homes:
         tidy_published(target.backend, home.name)
         done = []
@@ -127,8 +128,6 @@ def _migrated(dataset: str, folder: str, found: Store | FusionError, target: Cac
 
 
 def _mark_current(home: DatasetStores, target: Cache, done: Sequence[Migrated]) -> None:
-    arrived = {item.folder: item.arrived.store for item in done if item.arrived is not None}
-    if len(arrived) < len(done) or all(store.is_backbone for store in arrived.values()):
-        return
-    index, *stores = (arrived[store.folder] for store in home.current())
-    target[home.name].mark_current(index, stores)
+    arrived = [item.arrived for item in done if item.arrived is not None]
+    if len(arrived) == len(done):
+        mark_arrived(home, target, arrived)

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Literal
 
 from fusion_pipeline.errors import IncompleteError
-from fusion_pipeline.store.cache import Cache, DatasetStores
+from fusion_pipeline.store.cache import CURRENT, Cache, DatasetStores
 from fusion_pipeline.store.care.trust import expect_manifests
 from fusion_pipeline.store.making.publication import Publication
 from fusion_pipeline.store.making.unfinished import join_writers, living_writers, tidy_published
@@ -58,11 +58,11 @@ class Transferred:
 def transfer(
     stores: Sequence[Store], source: Cache, target: Cache, progress: Progress, expected: Sequence[str] = ()
 ) -> list[Transferred]:
-    """Copy stores into another cache, unless it has them, and make current there what is current in the source.
+    """Copy stores into another cache, unless it has them.
 
-    A store of the target is never touched: not even where its bytes are other ones than the source's, as another
-    device makes them. What a broken transfer left is gone on with. A store appears in the target as a whole or not at
-    all.
+    What came and is current in the source becomes so in the target. A store of the target is never touched: not even
+    where its bytes are other ones than the source's, as another device makes them. What a broken transfer left is
+    gone on with. A store appears in the target as a whole or not at all.
 
     Parameters
     ----------
@@ -100,7 +100,8 @@ def transfer(
         for store, there in zip(stores, found, strict=True)
     ]
     expect_manifests((item.store for item in done), expected)  # somebody else may have published one meanwhile
-    _mark_current(done, source, target)
+    for dataset, items in groupby(done, key=lambda item: item.store.dataset):
+        mark_arrived(source[dataset], target, items)
     return done
 
 
@@ -202,12 +203,27 @@ def _announced(publication: Publication) -> Iterator[None]:
         backend.remove(attempt)
 
 
-def _mark_current(done: Iterable[Transferred], source: Cache, target: Cache) -> None:
-    for dataset, items in groupby(done, key=lambda item: item.store.dataset):
-        arrived = {item.source.folder: item.store for item in items}
-        if all(store.is_backbone for store in arrived.values()):
-            continue
-        index, *stores = source[dataset].current()
-        if index.folder in arrived:
-            current = [arrived[store.folder] for store in stores if store.folder in arrived]
-            target[dataset].mark_current(arrived[index.folder], current)
+def mark_arrived(home: DatasetStores, target: Cache, items: Iterable[Transferred]) -> None:
+    """Make current in the target what came now and is current in the source; what was there already moves nothing.
+
+    Parameters
+    ----------
+    home : DatasetStores
+        The data set in the source.
+    target : Cache
+    items : iterable of Transferred
+        Its stores that are in the target now.
+    """
+    arrived = {item.source.folder: item for item in items}
+    if all(item.store.is_backbone for item in arrived.values()):
+        return
+    index, *stores = home.current()
+    if index.folder not in arrived:
+        return
+    there = arrived[index.folder]
+    new = [arrived[store.folder] for store in stores if store.folder in arrived]
+    if there.state == "there already" and target.backend.length(f"{home.name}/{CURRENT}") is not None:
+        new = [item for item in new if item.state != "there already"]
+        if not new or target[home.name].index().folder != there.store.folder:
+            return  # the team may have gone on to another version of the images
+    target[home.name].mark_current(there.store, [item.store for item in new])

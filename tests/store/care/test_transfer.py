@@ -284,16 +284,43 @@ def test_others_know_that_a_store_is_on_its_way(source: Cache, stores: list[Stor
 
 
 def test_what_is_current_in_the_source_becomes_current(source: Cache, target: Cache) -> None:
+    send(source[DATASET].current(), source, target)
     index = publish_index(Path(source.location), version="sha256:" + "2" * 64)
     newest = publish(Path(source.location), "alpha", version="sha256:" + "2" * 64)
-    everything = source[DATASET].stores()
-    first = next(store for store in everything if store.name == "index" and store.folder != index.folder)
-    source[DATASET].mark_current(first)
-    send(everything, source, target)
-    assert target[DATASET].index().folder == first.folder
     source[DATASET].mark_current(index, [newest])
-    assert states(send([index, newest], source, target)) == ["there already"] * 2
+    send([index, newest], source, target)
     assert [store.folder for store in target[DATASET].current()] == [index.folder, newest.folder]
+    other = publish(Path(source.location), "beta", version="sha256:" + "2" * 64)
+    send([index, other], source, target)
+    assert [store.name for store in target[DATASET].current()] == ["index", "alpha", "beta"]
+
+
+def send_later_version(source: Cache, target: Cache) -> str:
+    """Send the current version of the images, then a later one; return the later index, current in the target only."""
+    first = source[DATASET].index()
+    send(source[DATASET].current(), source, target)
+    later = publish_index(Path(source.location), version="sha256:" + "3" * 64)
+    source[DATASET].mark_current(later)
+    send([later], source, target)
+    source[DATASET].mark_current(first)
+    return later.folder
+
+
+def test_what_is_there_already_moves_nothing(source: Cache, target: Cache) -> None:
+    later = send_later_version(source, target)
+    assert set(states(send(source[DATASET].current(), source, target))) == {"there already"}
+    assert target[DATASET].index().folder == later
+    new = publish(Path(source.location), "gamma")
+    send(source[DATASET].current(), source, target)
+    assert target[DATASET].index().folder == later, "a new store of an earlier version came"
+    assert new.folder in [folder for folder, _ in target[DATASET].survey()]
+
+
+def test_what_a_transfer_that_was_killed_did_not_mark_is_marked(source: Cache, target: Cache) -> None:
+    later = send_later_version(source, target)
+    target.backend.remove_file(f"{DATASET}/current.json")
+    send(source[DATASET].current(), source, target)
+    assert target[DATASET].index().folder == source[DATASET].index().folder != later
 
 
 def test_a_store_without_the_current_index_changes_nothing_current(source: Cache, target: Cache) -> None:
