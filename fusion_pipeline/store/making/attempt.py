@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -92,11 +93,9 @@ class Attempt:
         folder = _folder(dataset, name, recipe, description)
         if not backend.may_write(folder):  # another member's, whose umask shares it for reading
             folder = f"{folder}-{slug(user())}"
-        if (
-            not backend.create(f"{folder}/{ATTEMPT}", description)
-            and backend.read(f"{folder}/{ATTEMPT}") != description
-        ):
-            backend.write(f"{folder}/{ATTEMPT}", description)
+        place = f"{folder}/{ATTEMPT}"
+        if not backend.create(place, description) and backend.read(place) != description:
+            backend.write(place, description)
         attempt = cls(backend, dataset, folder, name, recipe, encoder)
         try:
             attempt._resume()
@@ -113,8 +112,7 @@ class Attempt:
     def records(self) -> Iterator[tuple[int, PartitionRecord]]:
         """Yield the number and the record of each finished partition that is known by now."""
         for partition, found in sorted(self._records.items()):
-            for record in list(found.values()):
-                yield partition, record
+            yield from ((partition, record) for record in list(found.values()))
 
     def has(self, partition: int) -> bool:
         """Return whether a partition is done, for these images or for others."""
@@ -192,17 +190,13 @@ class Attempt:
             files = {name: FileEntry.of(data) for name, data in content.items()}
             return PartitionRecord(tuple(samples), dict(bad), files, part, dict(made or {}), dict(told or {}))
 
-        try:
+        with self._despite_removal():
             made_it = self._backend.write_recorded(
                 {part_path(self.folder, part, name): data for name, data in content.items()},
                 self._done(partition, samples),
                 lambda: record().to_bytes(),
             )
             self._keep(partition, record(), made_it=made_it)
-        except StorageError:
-            if self._backend.failing or self._is_there():
-                raise
-            # Who published the store removed the attempt meanwhile: nothing is lost but this partition.
 
     def adopt(
         self,
@@ -213,7 +207,7 @@ class Attempt:
         source: str,
         told: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take over a partition that lies in a published store.
+        """Take over a partition that lies in a published store, unless that was repaired and collected meanwhile.
 
         Parameters
         ----------
@@ -226,10 +220,11 @@ class Attempt:
             The folder of the store's group.
         """
         part = f"{PARTS}/{partition}-{uuid.uuid4().hex[:12]}"
-        self._backend.copy_all({part_path(self.folder, part, name): f"{source}/{name}" for name in files})
         record = PartitionRecord(tuple(samples), dict(bad), dict(files), part, {}, dict(told or {}))
-        made_it = self._backend.create(self._done(partition, samples), record.to_bytes())
-        self._keep(partition, record, made_it=made_it)
+        with self._despite_removal(), suppress(FileNotFoundError):
+            self._backend.copy_all({part_path(self.folder, part, name): f"{source}/{name}" for name in files})
+            made_it = self._backend.create(self._done(partition, samples), record.to_bytes())
+            self._keep(partition, record, made_it=made_it)
 
     def read(self, partition: int, record: PartitionRecord, name: str) -> np.ndarray:
         """Return the rows of one array of a finished partition.
@@ -312,10 +307,8 @@ class Attempt:
 
     def _remove(self) -> None:
         self._leases.leave()
-        try:
+        with suppress(StorageError):  # the store is published: what cannot be tidied up now is litter, no failure
             self._backend.remove(self.folder)
-        except StorageError:  # the store is published: what cannot be tidied up now is litter, no failure
-            return
 
     def _resume(self) -> None:
         """Keep the partitions whose record can be read and whose files are what it says; anything else is redone."""
@@ -370,6 +363,15 @@ class Attempt:
             self._records.setdefault(partition, {})[record.samples] = record
         else:
             self._backend.remove(self.folder)  # what was just written has made it anew
+
+    @contextmanager
+    def _despite_removal(self) -> Iterator[None]:
+        """Pass over what fails because another writer published the store: nothing is lost but one partition."""
+        try:
+            yield
+        except StorageError:
+            if self._backend.failing or self._is_there():
+                raise
 
     def _is_there(self) -> bool:
         self.gone = self.gone or self._backend.length(f"{self.folder}/{ATTEMPT}") is None

@@ -299,6 +299,20 @@ def test_adopted_partitions_are_those_of_the_store(backend: Backend) -> None:
     assert list(verify(store)) == []
 
 
+@pytest.mark.parametrize("gone", ["store", "attempt"])
+def test_what_is_gone_is_not_adopted(backend: Backend, gone: str) -> None:
+    """The store was repaired by another member, and its former group collected; or the attempt was published."""
+    manifest, _ = finish(open_attempt(backend))
+    attempt, source = open_attempt(backend), open_store(backend, manifest).file("").rstrip("/")
+    backend.remove(source if gone == "store" else attempt.folder)
+    own = {name: manifest.files[name] for name in ("features/c/1/0", "imagenet_probabilities/c/1/0", "status/c/1")}
+    attempt.adopt(1, SAMPLES[2:4], {}, own, source)
+    assert missing_partitions(attempt) == [0, 1, 2]
+    assert attempt.gone == (gone == "attempt")
+    attempt.discard()
+    assert backend.list(f"{DATASET}/attempts") == []
+
+
 class Shared:
     """What several writers of one attempt do, and who computed what."""
 
