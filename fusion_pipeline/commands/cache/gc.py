@@ -48,6 +48,8 @@ def collect_garbage(names: tuple[str, ...], grace: float, delete: bool, settings
     home = inputs.opened_cache(settings)
     found = collect(home, names, grace * _DAY_SECONDS, delete=delete)
     console.tell(_lines(found, home.location))
+    if found.own_clock:
+        console.warn("The cache cannot be written to: --grace was reckoned by the clock of this machine.")
     for item, why in found.kept:
         console.warn(f"'{printable(item.path)}' ({item.reason}) stays. {why}")
     console.document(_to_json(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,11 +30,14 @@ class Collection:
         What nobody needs and cannot be removed, and why.
     removed : bool
         Whether it was more than a look.
+    own_clock : bool
+        Whether the grace was reckoned by this machine's clock, for the storage cannot be written to.
     """
 
     items: Sequence[Garbage]
     kept: Sequence[tuple[Garbage, str]]
     removed: bool
+    own_clock: bool = False
 
     @property
     def n_bytes(self) -> int:
@@ -75,11 +79,23 @@ def collect(
     """
     if not names and not cache.backend.entries("").folders:
         return Collection((), (), delete)  # and nothing is written at a place that is no cache yet, or misspelt
-    grace = Grace(cache.backend.now(), max(grace_seconds, SILENT_SECONDS))
+    names = [cache[name].name for name in names]  # refused for the same reason
+    now, own_clock = _now(cache.backend, delete=delete)
+    grace = Grace(now, max(grace_seconds, SILENT_SECONDS))
     broom = _Broom(cache.backend)
     for item in find_garbage(cache, names, grace):
         broom.take(item, delete=delete)
-    return Collection(tuple(broom.taken), tuple(broom.kept), delete)
+    return Collection(tuple(broom.taken), tuple(broom.kept), delete, own_clock)
+
+
+def _now(backend: Backend, *, delete: bool) -> tuple[float, bool]:
+    """Return the time by the storage's clock; by this machine's where somebody who may not write there only looks."""
+    try:
+        return backend.now(), False
+    except StorageError:
+        if delete:
+            raise
+        return time.time(), True
 
 
 class _Broom:

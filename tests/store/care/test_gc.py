@@ -449,6 +449,25 @@ def test_only_the_data_sets_that_are_named(tmp_path: Path) -> None:
         collect(cache, ["birds"])
 
 
+def test_who_may_only_read_can_look(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, _content: bytes) -> None:
+        raise StorageError(f"no permission for {path}")
+
+    finish(open_attempt(cache.backend))
+    monkeypatch.setattr(cache.backend, "write", refuse)
+    assert collect(cache) == Collection((), (), removed=False, own_clock=True)
+    with pytest.raises(StorageError, match="no permission"):
+        collect(cache, delete=True)
+
+
+def test_a_misspelt_data_set_leaves_no_trace(cache: Cache) -> None:
+    finish(open_attempt(cache.backend))
+    before = files(cache)
+    with pytest.raises(IncompleteError):
+        collect(cache, ["misspelt"])
+    assert files(cache) == before
+
+
 def test_a_place_without_a_cache_stays_untouched(tmp_path: Path) -> None:
     assert collect(Cache(tmp_path / "misspelt"), delete=True) == Collection((), (), True)
     assert os.listdir(tmp_path) == []
