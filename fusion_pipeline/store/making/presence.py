@@ -7,6 +7,7 @@ span of the watcher's own clock. No two clocks are ever compared.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -55,13 +56,19 @@ class Process:
     @classmethod
     def this(cls) -> Process:
         """Return the process that asks."""
-        return cls(platform.node(), os.getpid(), _machine(), _started(os.getpid()))
+        started = ""
+        with suppress(OSError):
+            started = _started(os.getpid())
+        return cls(platform.node(), os.getpid(), _machine(), started)
 
     def lives(self) -> bool | None:
         """Return whether it lives; None if that cannot be told from here."""
         if not self.machine or self.machine != _machine() or not self.started:
             return None
-        return _started(self.pid) == self.started
+        try:
+            return _started(self.pid) == self.started
+        except OSError:  # /proc tells nothing of it: there is none, or it is another user's and hidden (hidepid)
+            return None if _may_exist(self.pid) else False
 
 
 def _machine() -> str:
@@ -72,12 +79,23 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process started, in ticks since its machine did; empty if there is none."""
-    with suppress(OSError, IndexError):
-        # The name of the program, in parentheses, may hold spaces and parentheses itself. A zombie is dead.
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
-    return ""
+    """Return when a process started, in ticks since its machine did; empty if it has ended. OSError if unknown."""
+    # The name of the program, in parentheses, may hold spaces and parentheses itself. A zombie is dead.
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    if len(fields) < 20:
+        raise OSError(errno.EIO, "unknown process status")
+    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def _may_exist(pid: int) -> bool:
+    """Return False only if the operating system says that there is no such process, also none of another user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 class Presence:

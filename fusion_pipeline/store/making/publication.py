@@ -95,7 +95,7 @@ class Publication:
         Raises
         ------
         BusyError
-            If the attempt vanished and no store is there.
+            If the attempt vanished and no store is there, or somebody removed files of the group meanwhile.
         StorageError
             If the storage fails.
         """
@@ -134,10 +134,12 @@ class Publication:
         won : bool
             Whether it is this one.
         """
-        self._check_complete()
+        self._check_complete("Run the same command again.")
         content = self.manifest.to_bytes() if content is None else content
         self.backend.write(manifest_copy(self.store, self.manifest.attempt), content)
         if self.backend.swap(f"{self.store}/{MANIFEST}", replaces, content):
+            # Once more, for between the look and the manifest this writer may have slept for days: one listing.
+            self._check_complete("'fusion cache repair' mends it.")
             return self.manifest, True
         winner = self._winner(self.store)
         if winner.attempt == self.manifest.attempt:  # the lost answer to a success
@@ -145,14 +147,14 @@ class Publication:
         self.undo(self.backend, self.store, self.manifest.attempt)
         return winner, False
 
-    def _check_complete(self) -> None:
+    def _check_complete(self, advice: str) -> None:
         """Insist that nobody took this writer for dead, after a long sleep of its machine, and cleared its traces."""
         group = group_folder(self.store, self.manifest.attempt)
         found = {file.path.removeprefix(f"{group}/"): file.length for file in self.backend.walk(group)}
         if any(found.get(name) != entry.length for name, entry in self.manifest.files.items()):
             raise BusyError(
                 f"'{printable(self.backend.where(group))}' was changed by another process while it was published. "
-                "Run the same command again."
+                f"{advice}"
             )
 
     def _winner(self, vanished: str) -> Manifest:

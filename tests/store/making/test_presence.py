@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -93,6 +94,55 @@ def test_another_process_lives_until_it_ends(child: subprocess.Popen[bytes]) -> 
 
 def test_a_later_process_with_the_same_number_is_another_one() -> None:
     assert replace(Process.this(), started="1").lives() is False
+
+
+def hide_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mount /proc with hidepid, as far as it can be seen: nothing is there of other users' processes."""
+    read_bytes = Path.read_bytes
+
+    def hidden(path: Path) -> bytes:
+        if path.match("/proc/*/stat"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", hidden)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_of_a_hidden_process_only_its_absence_can_be_told(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    process, kill = process_of(child), os.kill
+
+    def refused(pid: int, signal: int) -> None:
+        kill(pid, signal)
+        if not allowed:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    hide_other_processes(monkeypatch)
+    monkeypatch.setattr(os, "kill", refused)
+    assert process.lives() is None
+    assert replace(process, pid=1 << 80).lives() is None
+    child.communicate(b"\n")
+    assert process.lives() is False
+
+
+def test_a_hidden_writer_lives_as_long_as_its_file_changes(
+    folder: LocalBackend, clock: Clock, child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_file(folder, process_of(child))
+    hide_other_processes(monkeypatch)
+    watching = watch(folder, clock)
+    assert watching.lives("0123")
+    assert not watching.is_surely_dead("0123")
+    clock.time += SILENT_SECONDS
+    assert not watching.lives("0123")
+    assert not watching.is_surely_dead("0123")
+
+
+def test_who_cannot_see_himself_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_other_processes(monkeypatch)
+    assert (Process.this().started, Process.this().lives()) == ("", None)
 
 
 @pytest.mark.parametrize("unknown", [{"machine": ""}, {"machine": "another boot"}, {"started": ""}])

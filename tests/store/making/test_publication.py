@@ -199,6 +199,21 @@ def test_who_was_taken_for_dead_does_not_publish_half_a_group(
     sleeper.close()
 
 
+def test_who_publishes_half_a_group_after_all_says_so(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody removed files of it between the last look and the manifest: the partitions are not lost."""
+    sleeper = complete(backend)
+
+    def clear() -> None:
+        for uuid, intent in Publication.markers(backend, sleeper.folder):
+            backend.remove(group_folder(intent.store, uuid))
+
+    before_the_call(monkeypatch, backend, "swap", clear)
+    with pytest.raises(BusyError, match=r"while it was published\. 'fusion cache repair' mends it\."):
+        finish(sleeper)
+    sleeper.close()
+    assert missing_partitions(open_attempt(backend)) == []
+
+
 def test_an_attempt_that_vanishes_without_a_winner_is_told(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = complete(backend)
     before_the_call(monkeypatch, backend, "copy_all", lambda: backend.remove(attempt.folder))
