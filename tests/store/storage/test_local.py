@@ -81,6 +81,12 @@ def test_input_output_error_is_a_storage_error(backend: LocalBackend, monkeypatc
     assert backend.read("a") == b"kept"
 
 
+@pytest.mark.parametrize("at_most", [0, 3, 4, 5, 10**15, 10**30])
+def test_no_more_room_is_made_than_there_are_bytes(backend: LocalBackend, at_most: int) -> None:
+    backend.write("a", b"1234")
+    assert backend.read("a", at_most) == b"1234"[: at_most + 1]
+
+
 def test_a_folder_that_vanishes_under_a_write_is_told(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "replace", failing(errno.ENOENT))
     with pytest.raises(StorageError, match="lost its folder while it was written"):
