@@ -31,6 +31,7 @@ class NewerFormatError(FormatError):
 
 
 _SHA256, _CRC32C = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{8}")
+_VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 _ATTEMPT = re.compile(r"[A-Za-z0-9_]+")
 _KEY = re.compile(r"(?:[A-Za-z0-9_]+/)*[A-Za-z0-9_.]+")
 
@@ -253,7 +254,7 @@ def _damaged(where: str) -> IntegrityError:
 def _check_format(stated: Any, where: str) -> None:
     name = stated.get("name") if isinstance(stated, dict) else None
     version = str(stated.get("version", "")) if isinstance(stated, dict) else ""
-    match = re.fullmatch(r"(\d+)\.(\d+)", version)
+    match = _VERSION.fullmatch(version)
     if name != FORMAT_NAME or match is None:
         raise FormatError(f"'{printable(where)}' is not a manifest of a fusion store.")
     if int(match[1]) != FORMAT_MAJOR:

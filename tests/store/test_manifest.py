@@ -92,6 +92,8 @@ def test_whole_chunks_of_this_format_have_different_sums() -> None:
         lambda fields: fields["format"].update(required_features=["sharding"]),
         lambda fields: fields["format"].update(name="another-format"),
         lambda fields: fields["format"].update(version="one"),
+        lambda fields: fields["format"].update(version="1" * 5000 + ".0"),
+        lambda fields: fields["format"].update(version="1." + "1" * 5000),
         lambda fields: fields.pop("format"),
         lambda fields: fields.pop("files"),
         lambda fields: fields.update(rows=0),
