@@ -248,7 +248,7 @@ def _class_of(path: bytes) -> bytes:
 
 
 def dataset_name(name: str) -> str:
-    """Return `name` as a data set is called in a cache: one safe folder name.
+    """Return `name` as a data set is called in a cache: one safe folder name, which never looks half-written.
 
     Raises
     ------
@@ -257,10 +257,10 @@ def dataset_name(name: str) -> str:
 
     Examples
     --------
-    >>> dataset_name("my flowers")
-    'my-flowers'
+    >>> dataset_name("my flowers"), dataset_name("imagenet.partial-10")
+    ('my-flowers', 'imagenet-partial-10')
     """
-    slug = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip(".-")
+    slug = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip(".-").replace(".partial-", "-partial-")
     if not slug or slug == "attempts":  # what a cache calls its unfinished stores
         raise UsageError(f"'{printable(name)}' cannot name a data set. Give another one of letters and digits.")
     return slug

@@ -51,14 +51,15 @@ def short(key: str) -> str:
 
 
 def slug(name: str) -> str:
-    """Return `name` as one safe folder name.
+    """Return `name` as one safe folder name, which never looks half-written, also where a key follows it.
 
     Examples
     --------
-    >>> slug("timm:vit_small_patch14_dinov2.lvd142m")
-    'timm-vit_small_patch14_dinov2.lvd142m'
+    >>> slug("timm:vit_small_patch14_dinov2.lvd142m"), slug("some.partial-net")
+    ('timm-vit_small_patch14_dinov2.lvd142m', 'some-partial-net')
     """
-    return re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip(".-") or "unnamed"
+    safe = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip(".-")
+    return re.sub(r"\.partial(?=-|$)", "-partial", safe) or "unnamed"
 
 
 def store_identity(recipe: Recipe, dataset: str) -> dict[str, Any]:

@@ -44,6 +44,10 @@ def test_data_set_and_format_are_part_of_the_identity() -> None:
         ("../../etc", "etc"),
         ("...", "unnamed"),
         ("a\n\x1b/b", "a---b"),
+        ("my.partial-net", "my-partial-net"),
+        ("a.partial", "a-partial"),
+        (".partial", "partial"),
+        ("a.partial:b.partially", "a-partial-b.partially"),
     ],
 )
 def test_slug_is_one_safe_folder_name(name: str, folder: str) -> None:

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from fusion_pipeline.errors import IncompleteError, StorageError, UsageError, pr
 from fusion_pipeline.store import layout
 from fusion_pipeline.store.identity import slug
 from fusion_pipeline.store.reader import Store
-from fusion_pipeline.store.storage.backend import PARTIAL
+from fusion_pipeline.store.storage.backend import partial_name
 from fusion_pipeline.store.storage.durable import sync_folder
 from fusion_pipeline.store.storage.places import is_remote
 
@@ -128,7 +127,7 @@ def _new_folder(target: str | Path) -> Path:
 @contextmanager
 def _appearing_whole(folder: Path) -> Iterator[Path]:
     """Yield a folder beside the target that takes its place at the end, or vanishes."""
-    unfinished = folder.with_name(f"{folder.name}{PARTIAL}{uuid.uuid4().hex[:12]}")
+    unfinished = folder.with_name(partial_name(folder.name))
     try:
         unfinished.mkdir(parents=True)
         yield unfinished

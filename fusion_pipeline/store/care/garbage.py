@@ -12,7 +12,7 @@ from fusion_pipeline.store.cache import Cache
 from fusion_pipeline.store.making.publication import Publication, read_manifest
 from fusion_pipeline.store.making.unfinished import living_writers
 from fusion_pipeline.store.paths import ATTEMPTS, MANIFEST, group_folder
-from fusion_pipeline.store.storage.backend import PARTIAL, Backend, StoredFile
+from fusion_pipeline.store.storage.backend import Backend, StoredFile, is_partial
 
 _PROBES = (".clock", ".probe")
 
@@ -169,16 +169,18 @@ class _Search:
 
     def _add(self, file: StoredFile) -> None:
         parts = file.path.split("/")
-        half = next((number for number, part in enumerate(parts) if PARTIAL in part), None)
+        # Nobody removes a data set or a store as a whole: a folder that is called so is one nevertheless.
+        below = range(min(2, len(parts) - 1), len(parts))
+        half = next((number for number in below if is_partial(parts[number])), None)
         if half is not None:
             path = "/".join(parts[: half + 1])
             self._unfinished[path].add(file)
             if path == file.path:
                 self._unfinished_files.add(path)
         match parts:
-            case [_, folder, name, _, *_] if folder == ATTEMPTS and PARTIAL not in name:
+            case [_, folder, name, _, *_] if folder == ATTEMPTS and not is_partial(name):
                 self._attempts["/".join(parts[:3])].add(file)
-            case [_, _, folder, name, _, *_] if folder == ATTEMPTS and PARTIAL not in name:
+            case [_, _, folder, name, _, *_] if folder == ATTEMPTS and not is_partial(name):
                 self._groups["/".join(parts[:4])].add(file)
             case [_, _, folder, name] if folder == ATTEMPTS and name.endswith(".json"):
                 self._groups[file.path.removesuffix(".json")].add(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 PARTIAL = ".partial-"
-"""Part of the name of every file that is still being written; such litter of a killed run is never read."""
+"""What the end of a name begins with that is still being written, or removed; see `is_partial`."""
+
+_PARTIAL = re.compile(rf"{re.escape(PARTIAL)}[0-9a-f]{{12}}\Z")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -187,6 +190,10 @@ class Backend(ABC):
         """Return whether a file or folder is there."""
         return self.length(path) is not None or bool(self.entries(path).names)
 
+    def lengths(self, folder: str, names: Sequence[str]) -> list[int | None]:
+        """Return the lengths of files below a folder, in bytes; None where there is none."""
+        return [*self.map(lambda name: self.length(f"{folder}/{name}"), names)]
+
     def list(self, path: str) -> list[str]:
         """Return the sorted names in a folder; none for a folder that is not there."""
         return self.entries(path).names
@@ -246,6 +253,24 @@ class Backend(ABC):
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def partial_name(name: str) -> str:
+    """Return a name for what is to be called `name` once it is whole, or was until it is removed."""
+    return f"{name}{PARTIAL}{uuid.uuid4().hex[:12]}"
+
+
+def is_partial(name: str) -> bool:
+    """Return whether a name is that of something half-written or half-removed: litter of a killed run, never read.
+
+    Examples
+    --------
+    >>> is_partial("zarr.json.partial-0123456789ab"), is_partial("my.partial-net")
+    (True, False)
+    >>> is_partial(partial_name("zarr.json"))
+    True
+    """
+    return _PARTIAL.search(name) is not None
 
 
 def drain(results: Iterable[object]) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from fusion_pipeline.store.storage.backend import PARTIAL
+from fusion_pipeline.store.storage.backend import partial_name
 
 _BLOCK = 1 << 20
 
@@ -31,7 +30,7 @@ class HalfWritten:
     def __init__(self, target: Path, content: bytes) -> None:
         for folder in make_folders(target.parent):
             sync_folder(folder)
-        self.path = target.with_name(f"{target.name}{PARTIAL}{uuid.uuid4().hex[:12]}")
+        self.path = target.with_name(partial_name(target.name))
         self.length = len(content)
         self._target = target
         # 0o666 lets the umask decide: group members can read and, where their umask says so, repair.

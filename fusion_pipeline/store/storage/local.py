@@ -6,14 +6,13 @@ import errno
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from fusion_pipeline.errors import RefusedError, StorageError, printable
-from fusion_pipeline.store.storage.backend import PARTIAL, Backend, Entries, StoredFile, drain
+from fusion_pipeline.store.storage.backend import Backend, Entries, StoredFile, drain, is_partial, partial_name
 from fusion_pipeline.store.storage.durable import HalfWritten, make_folders, sync_folder
 
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link; a socket
@@ -98,7 +97,7 @@ class LocalBackend(Backend):
         with self._storage_errors(path):
             try:
                 with os.scandir(self.path(path)) as found:
-                    named = [(entry.name, entry.is_dir()) for entry in found if PARTIAL not in entry.name]
+                    named = [(entry.name, entry.is_dir()) for entry in found if not is_partial(entry.name)]
             except (FileNotFoundError, NotADirectoryError):
                 return Entries()
         files = sorted(name for name, is_folder in named if not is_folder)
@@ -187,7 +186,7 @@ class LocalBackend(Backend):
     def remove(self, path: str) -> None:
         """Remove a folder; it is moved aside first, so that nobody sees the half of it."""
         target = self.path(path)
-        doomed = target.with_name(f"{target.name}{PARTIAL}{uuid.uuid4().hex[:12]}")
+        doomed = target.with_name(partial_name(target.name))
         with self._storage_errors(path), suppress(FileNotFoundError):
             os.replace(target, doomed)
             shutil.rmtree(doomed)

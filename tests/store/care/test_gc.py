@@ -219,16 +219,16 @@ def test_litter_goes(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     before = tree_bytes(tmp_path)
     litter = [
-        f"{DATASET}/{store.folder}/manifest.json{PARTIAL}0123",
-        f"{DATASET}/{store.folder}/attempts/{store.manifest.attempt}/features/c/0/0{PARTIAL}0123",
-        f"{DATASET}/{store.folder}/attempts/{GROUP}{PARTIAL}0123/features/c/0/0",
-        f"{DATASET}/attempts/alpha-1{PARTIAL}0123/done/0.json",
+        f"{DATASET}/{store.folder}/manifest.json{PARTIAL}0123456789ab",
+        f"{DATASET}/{store.folder}/attempts/{store.manifest.attempt}/features/c/0/0{PARTIAL}0123456789ab",
+        f"{DATASET}/{store.folder}/attempts/{GROUP}{PARTIAL}0123456789ab/features/c/0/0",
+        f"{DATASET}/attempts/alpha-1{PARTIAL}0123456789ab/done/0.json",
         f".clock/0123{PARTIAL}4567",
         ".probe/0123",
     ]
     for path in litter:
         write_old(tmp_path / path)
-    young = tmp_path / DATASET / f"current.json{PARTIAL}0123"
+    young = tmp_path / DATASET / f"current.json{PARTIAL}0123456789ab"
     young.write_bytes(b"12")
     found = collect(cache, delete=True)
     assert {item.path: item.reason for item in found.items} == {
@@ -244,6 +244,36 @@ def test_litter_goes(tmp_path: Path) -> None:
     assert tree_bytes(tmp_path) == before
 
 
+NAMES = ["my.partial-net", "net.partial", "a.partial-0123456789ab"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_store_whose_name_looks_half_written_stays(cache: Cache, pass_time: Callable[..., None], name: str) -> None:
+    finish(open_attempt(cache.backend, name))
+    before = files(cache)
+    pass_time(cache, 400 * DAY)
+    assert paths(collect(cache, delete=True)) == []
+    assert files(cache) == before
+    assert sorted(store.name for store in cache[DATASET].stores()) == sorted(["alpha", name])
+
+
+@pytest.mark.parametrize("older", ["a.partial-0123456789ab", "a.partial-10"])
+def test_stores_and_data_sets_that_were_called_so_stay(
+    cache: Cache, pass_time: Callable[..., None], older: str
+) -> None:
+    """By a version that let them."""
+    store = f"{DATASET}/{store_of(cache).folder}/"
+    for file in list(cache.backend.walk(DATASET)):
+        content = cache.backend.read(file.path) or b""
+        cache.backend.write(file.path.replace(store, f"{older}/alpha-1/"), content)
+        cache.backend.write(file.path.replace(store, f"{DATASET}/{older}/"), content)
+    before = files(cache)
+    pass_time(cache, 400 * DAY)
+    assert paths(collect(cache, delete=True)) == []
+    assert paths(collect(cache, [older], delete=True)) == []
+    assert files(cache) == before
+
+
 def write_old(path: Path, days: float = 8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"12")
@@ -254,7 +284,7 @@ def write_old(path: Path, days: float = 8) -> None:
 def test_litter_of_a_living_writer_stays(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     attempt = open_attempt(cache.backend)
-    write_old(tmp_path / attempt.folder / "parts" / f"1{PARTIAL}0123")
+    write_old(tmp_path / attempt.folder / "parts" / f"1{PARTIAL}0123456789ab")
     assert paths(collect(cache)) == []
     attempt.close()
 

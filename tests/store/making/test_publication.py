@@ -276,7 +276,7 @@ def replacing(attempt: Attempt, before: bytes) -> tuple[Manifest, bool]:
 
 def test_half_written_files_are_not_published(folder: LocalBackend) -> None:
     attempt = complete(folder)
-    folder.path(f"{attempt.folder}/parts/zarr.json{PARTIAL}0123").write_bytes(b"half")
+    folder.path(f"{attempt.folder}/parts/zarr.json{PARTIAL}0123456789ab").write_bytes(b"half")
     manifest, _ = finish(attempt)
     assert set(tree_bytes(open_store(folder, manifest).path)) == set(manifest.files)
 

@@ -52,9 +52,11 @@ def test_nothing_is_made_before_the_first_write(backend: LocalBackend) -> None:
 
 def test_litter_is_walked_over_and_never_listed(backend: LocalBackend) -> None:
     backend.write("a/b/good", b"1")
-    backend.path(f"a/b/good{PARTIAL}0123").write_bytes(b"half")
-    assert backend.list("a/b") == ["good"]
-    assert len(list(backend.walk("a"))) == 2
+    backend.path(f"a/b/good{PARTIAL}0123456789ab").write_bytes(b"half")
+    for name in ("x.partial-net", "y.partial-0123456789abc", "z.partial-0123456789ab.json"):
+        backend.write(f"a/b/{name}", b"1")
+    assert backend.list("a/b") == ["good", "x.partial-net", "y.partial-0123456789abc", "z.partial-0123456789ab.json"]
+    assert len(list(backend.walk("a"))) == 5
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
