@@ -95,6 +95,8 @@ class Settings:
         The ``[backbone.NAME]`` tables.
     source : Path or None
         The file that was read.
+    given : frozenset of str
+        The keys that the command line gave.
     """
 
     data: str | None = _key(None, str, path=True)
@@ -119,6 +121,7 @@ class Settings:
     runs: str = _key("runs", str, path=True)
     backbone: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: Path | None = None
+    given: frozenset[str] = frozenset()
 
 
 _KEYS: Mapping[str, Field[Any]] = {item.name: item for item in fields(Settings) if "parse" in item.metadata}
@@ -164,7 +167,7 @@ def load_settings(options: Mapping[str, Any], environment: Mapping[str, str], fo
     tables = from_file.pop("backbone", {})
     from_options = {key: value for key, value in options.items() if value is not None}
     values = {**from_file, **_read_environment(environment), **from_options}
-    return Settings(**values, backbone=tables, source=path)
+    return Settings(**values, backbone=tables, source=path, given=frozenset(from_options))
 
 
 def _find_file(folder: Path) -> Path | None:

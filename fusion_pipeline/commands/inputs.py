@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import IncompleteError, UsageError, printable
+from fusion_pipeline.errors import FusionError, IncompleteError, UsageError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.backbones import Backbone
@@ -52,6 +53,20 @@ def chosen_dataset(settings: Settings) -> str | None:
     if settings.data is None:
         return None
     return dataset_name(os.path.basename(os.path.abspath(os.path.expanduser(settings.data))))
+
+
+def named_dataset(settings: Settings, home: Cache) -> str | None:
+    """Return the name of the data set that the command line asks for, or None if it asks for none.
+
+    Who looks after a cache means all of it: the images that fusion.toml or a variable names narrow nothing.
+
+    Raises
+    ------
+    IncompleteError
+        If the cache has none of it.
+    """
+    name = chosen_dataset(settings) if settings.given & {"data", "dataset"} else None
+    return None if name is None else home[name].name
 
 
 def chosen_backbones(settings: Settings, names: Sequence[str]) -> tuple[Backbone, ...]:
@@ -122,21 +137,40 @@ def source_differences(settings: Settings, home: Cache) -> tuple[SourceDifferenc
 
 
 def run_repair(settings: Settings, progress: Progress, tell: Callable[[str], object]) -> Repair:
-    """Repair what the settings name: everything that needs no images, and the stores of those at hand."""
-    from fusion_pipeline.extract.repair import Repair, damaged_stores, repair, restore
+    """Repair what the command line names, or all: what needs no images, and the stores of those at hand.
 
-    home, chosen = opened_cache(settings), chosen_dataset(settings)
-    if settings.data is not None:
-        options = extraction_options(settings)
-        return repair(
-            image_folder(settings), home, lambda name: configured_backbone(settings, name), options, progress, tell
-        )
-    restored = restore(home, chosen)
-    damaged = [report for name in home if chosen in (None, name) for report in damaged_stores(home[name])]
-    if damaged:
-        listed = ", ".join(f"'{printable(report.dataset)}/{printable(report.folder)}'" for report in damaged)
-        raise UsageError(f"Repairing {listed} needs the images. Give their folder with --data.")
-    return Repair(restored)
+    Raises
+    ------
+    IncompleteError
+        If there is nothing to look at.
+    """
+    from fusion_pipeline.extract.repair import repair
+
+    home = opened_cache(settings)
+    chosen = named_dataset(settings, home)
+    folder, options = _images_at_hand(settings, tell), extraction_options(settings)
+    find = functools.partial(configured_backbone, settings)
+    result = repair(folder, home, find, options, progress, tell, dataset=chosen)
+    if not (result.looked_at or result.restored):
+        raise no_store("to repair", home, chosen)
+    return result
+
+
+def _images_at_hand(settings: Settings, tell: Callable[[str], object]) -> ImageFolder | None:
+    """Return the images, or None: what needs none must not fail for want of those that only fusion.toml names."""
+    try:
+        return None if settings.data is None else image_folder(settings)
+    except FusionError as error:
+        if "data" in settings.given:
+            raise
+        tell(f"Going on without images. {error}")
+        return None
+
+
+def no_store(purpose: str, home: Cache, dataset: str | None) -> IncompleteError:
+    """Return what to say where a cache, or a data set of it, holds no store for some purpose."""
+    where = printable(home.location if dataset is None else home.backend.where(dataset))
+    return IncompleteError(f"There is no store {purpose} in '{where}'. Check --cache, or finish 'fusion extract'.")
 
 
 def run_extraction(

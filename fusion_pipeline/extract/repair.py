@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, StaleError, printable
@@ -18,7 +19,7 @@ from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.store import Cache, DatasetStores, Store
 from fusion_pipeline.store.care.mending import restore_manifests
-from fusion_pipeline.store.care.verify import Report, verify_dataset
+from fusion_pipeline.store.care.verify import NEWER, Report, verify_dataset
 from fusion_pipeline.store.identity import differences, recipe_of
 
 
@@ -44,6 +45,23 @@ class Repaired:
 
 
 @dataclass(frozen=True)
+class Unrepaired:
+    """One store that is damaged still.
+
+    Parameters
+    ----------
+    dataset, folder : str
+        Where it is; the folder is empty for what belongs to the data set as a whole.
+    error : FusionError
+        Why it could not be repaired.
+    """
+
+    dataset: str
+    folder: str
+    error: FusionError
+
+
+@dataclass(frozen=True)
 class Repair:
     """What a repair did.
 
@@ -53,13 +71,16 @@ class Repair:
         Manifests and lists that were restored from a second copy: paths relative to the cache.
     stores : tuple of Repaired
         The stores that were computed anew in part.
-    failures : tuple of FusionError
-        Why others could not be.
+    failures : tuple of Unrepaired
+        The others that are damaged.
+    looked_at : int
+        Number of all stores that were read.
     """
 
     restored: tuple[str, ...] = ()
     stores: tuple[Repaired, ...] = ()
-    failures: tuple[FusionError, ...] = field(default=())
+    failures: tuple[Unrepaired, ...] = ()
+    looked_at: int = 0
 
 
 def damaged_stores(stores: DatasetStores) -> list[Report]:
@@ -67,7 +88,11 @@ def damaged_stores(stores: DatasetStores) -> list[Report]:
 
     The index comes first: it says whose rows the others hold.
     """
-    found = [report for report in verify_dataset(stores) if report.damage]
+    return _damaged(verify_dataset(stores))
+
+
+def _damaged(reports: Iterable[Report]) -> list[Report]:
+    found = [report for report in reports if report.damage]
     return sorted(found, key=lambda report: report.store is not None and report.store.is_backbone)
 
 
@@ -89,21 +114,23 @@ def restore(cache: Cache, dataset: str | None = None) -> tuple[str, ...]:
 
 
 def repair(
-    folder: ImageFolder,
+    folder: ImageFolder | None,
     cache: Cache,
     find_backbone: Callable[[str], Backbone | None],
     options: Options,
     progress: Progress = silent,
     tell: Callable[[str], object] = lambda _line: None,
+    *,
+    dataset: str | None = None,
 ) -> Repair:
-    """Make the damaged stores of a data set whole again, computing only the partitions that are damaged.
+    """Make damaged stores whole again, computing only the partitions that are damaged.
 
     On the kind of machine that made a store, and with the same versions, its bytes become what they were.
 
     Parameters
     ----------
-    folder : ImageFolder
-        The images.
+    folder : ImageFolder or None
+        The images of one data set. Of others only what needs no images is repaired.
     cache : Cache
     find_backbone : callable
         A backbone's name into its record, or None if nothing at hand knows it.
@@ -111,46 +138,72 @@ def repair(
         Device and workers; the rest is as the store says.
     progress, tell
         As `fusion_pipeline.extract.run.extract` has them.
+    dataset : str, optional
+        The only data set to look at.
 
     Returns
     -------
     Repair
-        With the reasons why stores could not be repaired: their images are others by now, or their weights are.
+        With the reasons why stores could not be repaired: their images are not at hand, or others by now.
     """
-    restored = restore(cache, folder.name)
-    reports = damaged_stores(cache[folder.name])
-    if not reports:
-        return Repair(restored)
-    tell("Hashing the images ...")
-    digest = folder.digest(hash_images(folder))
+    restored = restore(cache, dataset)
+    reports = [report for name in cache if dataset in (None, name) for report in verify_dataset(cache[name])]
+    workshop = _Workshop(folder, cache, find_backbone, options, progress, tell)
     stores: list[Repaired] = []
-    failures: list[FusionError] = []
-    for report in reports:
+    failures: list[Unrepaired] = []
+    for report in _damaged(reports):
         try:
-            before = _repairable(report, folder, digest)
-            made_with = _as_made(before, options)
-            target = _target(before, folder, find_backbone, made_with)
-            tell(f"{printable(before.name)}: {len(report.damage):,} damaged files.")
-            stores.append(Repaired(before, mend(folder, target, cache, made_with, progress, tell)))
+            stores.append(workshop.mend(report))
         except FusionError as error:
-            failures.append(error)
-    return Repair(restored, tuple(stores), tuple(failures))
+            failures.append(Unrepaired(report.dataset, report.folder, error))
+    return Repair(restored, tuple(stores), tuple(failures), len(reports))
 
 
-def _repairable(report: Report, folder: ImageFolder, digest: str) -> Store:
-    where = f"Store '{printable(report.dataset)}/{printable(report.folder)}'"
-    if any(item.kind == "newer" for item in report.damage):
-        raise FormatError(report.reason)
-    if report.store is None:
-        raise IncompleteError(
-            f"{where} has lost both copies of its manifest. Remove its folder, then run 'fusion extract' again."
-        )
-    if report.store.manifest.dataset != digest:
-        raise StaleError(
-            f"{where} was made of other images than '{printable(str(folder.root))}' holds now. Repair it with those "
-            "images, or remove its folder if nobody needs it any more."
-        )
-    return report.store
+@dataclass(frozen=True)
+class _Workshop:
+    """What stores are repaired with; see `repair`."""
+
+    folder: ImageFolder | None
+    cache: Cache
+    find_backbone: Callable[[str], Backbone | None]
+    options: Options
+    progress: Progress
+    tell: Callable[[str], object]
+
+    def mend(self, report: Report) -> Repaired:
+        """Make a store whole again."""
+        before, folder = self._repairable(report)
+        made_with = _as_made(before, self.options)
+        target = _target(before, folder, self.find_backbone, made_with)
+        self.tell(f"{printable(before.name)}: {len(report.damage):,} damaged files.")
+        return Repaired(before, mend(folder, target, self.cache, made_with, self.progress, self.tell))
+
+    @cached_property
+    def _digest(self) -> str:
+        """The digest of the images: they are hashed once, and only where something needs them."""
+        self.tell("Hashing the images ...")
+        return self.folder.digest(hash_images(self.folder)) if self.folder is not None else ""
+
+    def _repairable(self, report: Report) -> tuple[Store, ImageFolder]:
+        """Return a store that can be repaired, and its images."""
+        where = f"Store '{printable(report.dataset)}/{printable(report.folder)}'"
+        if any(item.kind == NEWER for item in report.damage):
+            raise FormatError(report.reason)
+        if report.store is None:
+            raise IncompleteError(
+                f"{where} has lost both copies of its manifest. Remove its folder, then run 'fusion extract' again."
+            )
+        if self.folder is None or self.folder.name != report.dataset:
+            raise IncompleteError(
+                f"{where} is damaged; repairing it needs the images of '{printable(report.dataset)}'. Give their "
+                "folder with --data."
+            )
+        if report.store.manifest.dataset != self._digest:
+            raise StaleError(
+                f"{where} was made of other images than '{printable(str(self.folder.root))}' holds now. Repair it "
+                "with those images, or remove its folder if nobody needs it any more."
+            )
+        return report.store, self.folder
 
 
 def _as_made(store: Store, options: Options) -> Options:

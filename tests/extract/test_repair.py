@@ -111,9 +111,9 @@ def test_a_store_without_a_good_manifest_says_so(data: Path, cache: Path, tiny_r
     store = run(data, cache, tiny_resnet).backbones[0].store
     flip(manifest_of(store))
     flip(store.path.with_name(f"{store.path.name}.json"))
-    (failure,) = mend(data, cache, tiny_resnet).failures
-    assert isinstance(failure, IncompleteError)
-    assert "has lost both copies of its manifest" in str(failure)
+    (unrepaired,) = mend(data, cache, tiny_resnet).failures
+    assert isinstance(unrepaired.error, IncompleteError)
+    assert "has lost both copies of its manifest" in str(unrepaired.error)
 
 
 def test_other_images_cannot_repair(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
@@ -121,9 +121,9 @@ def test_other_images_cannot_repair(data: Path, cache: Path, tiny_resnet: Tiny) 
     flip(store.path / "features/c/0/0")
     before = manifest_of(store).read_bytes()
     write_picture(data / "iris" / "000.png", seed=90)
-    (failure,) = mend(data, cache, tiny_resnet).failures
-    assert isinstance(failure, StaleError)
-    assert "was made of other images" in str(failure)
+    (unrepaired,) = mend(data, cache, tiny_resnet).failures
+    assert isinstance(unrepaired.error, StaleError)
+    assert "was made of other images" in str(unrepaired.error)
     assert manifest_of(store).read_bytes() == before
 
 
@@ -131,16 +131,16 @@ def test_other_weights_cannot_repair(data: Path, cache: Path, tmp_path: Path, ti
     store = run(data, cache, tiny_resnet).backbones[0].store
     flip(store.path / "features/c/0/0")
     weights = write_weights(tmp_path / "other.safetensors", tiny_resnet.architecture, seed=5, num_classes=10)
-    (failure,) = mend(data, cache, replace(tiny_resnet, weights=weights)).failures
-    assert isinstance(failure, StaleError)
-    assert "weights was 'sha256:" in str(failure)
+    (unrepaired,) = mend(data, cache, replace(tiny_resnet, weights=weights)).failures
+    assert isinstance(unrepaired.error, StaleError)
+    assert "weights was 'sha256:" in str(unrepaired.error)
 
 
 def test_an_unknown_backbone_cannot_be_repaired(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
     store = run(data, cache, tiny_resnet).backbones[0].store
     flip(store.path / "features/c/0/0")
-    (failure,) = mend(data, cache).failures
-    assert "Nothing here knows backbone 'small_resnet'" in str(failure)
+    (unrepaired,) = mend(data, cache).failures
+    assert "Nothing here knows backbone 'small_resnet'" in str(unrepaired.error)
 
 
 def test_bad_rows_stay_what_they_were(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
@@ -155,7 +155,7 @@ def test_bad_rows_stay_what_they_were(data: Path, cache: Path, tiny_resnet: Tiny
 
 def test_nothing_is_damaged(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
     run(data, cache, tiny_resnet)
-    assert mend(data, cache, tiny_resnet) == Repair()
+    assert mend(data, cache, tiny_resnet) == Repair(looked_at=2)
 
 
 def test_the_current_version_stays_current(data: Path, cache: Path, tiny_resnet: Tiny) -> None:

@@ -56,7 +56,7 @@ def copy_stores(
 
     source, target = places
     backbones = expand_names(names, settings.backbones)
-    stores = select_stores(source, inputs.chosen_dataset(settings), backbones, all_versions=all_versions)
+    stores = select_stores(source, inputs.named_dataset(settings, source), backbones, all_versions=all_versions)
     done = transfer(stores, source, target, functools.partial(console.progress, unit="B"), expected)
     console.tell(map(_line, done))
     copied, found = sum(item.copied for item in done), sum(item.found for item in done)

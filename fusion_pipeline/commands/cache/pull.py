@@ -25,11 +25,11 @@ def pull(
 ) -> None:
     """Copy the stores of another cache into --cache.
 
-    FROM is a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX. Copied are the current version of
-    the images of every data set, or of the one that --data or --dataset names, and its backbones. Every file is
-    compared with its manifest on its way, and a store appears in --cache as a whole or not at all. A store that is
-    there already stays as it is, and a version of the images that is there already does not become the current one
-    again. What a broken copy left is gone on with by the same command.
+    FROM is a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX. Copied are the current
+    version of the images of every data set, or of the one that --data or --dataset names on the command line, and
+    its backbones. Every file is compared with its manifest on its way, and a store appears in --cache as a whole or
+    not at all. A store that is there already stays as it is, and a version of the images that is there already does
+    not become the current one again. What a broken copy left is gone on with by the same command.
 
     \b
     Example:

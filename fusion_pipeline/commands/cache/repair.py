@@ -14,7 +14,7 @@ from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.extract.repair import Repair, Repaired
+    from fusion_pipeline.extract.repair import Repair, Repaired, Unrepaired
 
 
 @click.command()
@@ -34,7 +34,8 @@ def repair(settings: Settings, console: Console) -> None:
 
     Reads every file. Damaged and lost manifests are restored from their second copies, which needs no images.
     Partitions with damaged files are computed again from the images of --data; what is good is kept. On the kind of
-    machine that made a store its bytes become what they were. The damaged files stay until 'fusion cache gc'.
+    machine that made a store its bytes become what they were. The damaged files stay until 'fusion cache gc'. With
+    --data or --dataset on the command line, only that data set is looked at; exits 10 if there is no store.
 
     \b
     Example:
@@ -42,17 +43,17 @@ def repair(settings: Settings, console: Console) -> None:
     """
     result = inputs.run_repair(settings, console.progress, console.note)
     console.tell(_lines(result))
-    for error in result.failures:
-        console.warn(str(error))
+    for failure in result.failures:
+        console.warn(str(failure.error))
     console.document(
         {
             "restored": list(result.restored),
             "stores": [_to_json(item) for item in result.stores],
-            "failures": [{"message": str(error), "exit_code": error.exit_code} for error in result.failures],
+            "failures": [_failure_to_json(failure) for failure in result.failures],
         }
     )
     if result.failures:
-        raise SystemExit(result.failures[0].exit_code)
+        raise SystemExit(result.failures[0].error.exit_code)
 
 
 def _lines(result: Repair) -> Iterator[str]:
@@ -78,4 +79,14 @@ def _to_json(item: Repaired) -> dict[str, Any]:
         "rows": store.rows,
         "manifest": store.manifest_digest,
         "identical": item.is_identical,
+    }
+
+
+def _failure_to_json(failure: Unrepaired) -> dict[str, Any]:
+    error = failure.error
+    return {
+        "dataset": failure.dataset,
+        "folder": failure.folder,
+        "message": str(error),
+        "exit_code": error.exit_code,
     }

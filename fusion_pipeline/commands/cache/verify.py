@@ -12,7 +12,7 @@ from fusion_pipeline.commands import exits, inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import FormatError, IncompleteError, StaleError, printable
+from fusion_pipeline.errors import FormatError, StaleError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.source import SourceDifference
@@ -43,7 +43,8 @@ def verify(read: bool, semantic: bool, source: bool, subset: str | None, setting
     """Compare every file of every published store with its manifest.
 
     Exits 12 and names the files if one is missing, cut short or changed; 13 if a newer version wrote a store; 14 if the
-    images are others by now; 10 if there is no store. With --data or --dataset, only that data set is looked at.
+    images are others by now; 10 if there is no store. With --data or --dataset on the command line, only that data
+    set is looked at.
 
     \b
     Example:
@@ -54,11 +55,11 @@ def verify(read: bool, semantic: bool, source: bool, subset: str | None, setting
 
     home = inputs.opened_cache(settings)
     part = ALL if subset is None else Subset.parse(subset)
-    chosen = inputs.chosen_dataset(settings)
+    chosen = inputs.named_dataset(settings, home)
     names = [name for name in home if chosen in (None, name)]
     reports = [report for name in names for report in verify_all(home[name], read=read, subset=part, semantic=semantic)]
     if not reports:
-        raise IncompleteError(f"There is no store to verify in '{printable(home.location)}'. Check --cache.")
+        raise inputs.no_store("to verify", home, chosen)
     differences = inputs.source_differences(settings, home) if source else ()
     for report in reports:
         console.tell(_lines(report, home.location))
