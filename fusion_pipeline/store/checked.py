@@ -19,6 +19,9 @@ from fusion_pipeline.store.storage.backend import Backend, drain
 
 _CHUNK = re.compile(r"/c(/\d+)*$")
 
+HARMLESS_BYTES = 64 << 20
+"""An array up to this size is read without a look at the lengths of its files."""
+
 
 class CheckedFiles(ZarrStore):
     """A read-only Zarr store over the files that a manifest names.
@@ -45,6 +48,7 @@ class CheckedFiles(ZarrStore):
         self._copy = copy
         self._prefix = prefix
         self._manifest = manifest
+        self._there: set[str] = set()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CheckedFiles) and other._prefix == self._prefix and other._manifest == self._manifest
@@ -140,6 +144,26 @@ class CheckedFiles(ZarrStore):
         """Return what to raise for a file that is not what was published."""
         where = printable(self._backend.where(f"{self._prefix}/{key}"))
         return IntegrityError(f"File '{where}' {state}: it is not what was published. {self._next_step}")
+
+    def check_lengths(self, metadata: ArrayMetadata) -> None:
+        """Insist that the chunks of a large array are as long as the manifest says, before there is room made for it.
+
+        Raises
+        ------
+        IntegrityError
+            If one is not: a forged manifest names chunks that nobody has, and room for them would be all memory.
+        """
+        if metadata.name in self._there or metadata.n_chunks * metadata.chunk_bytes <= HARMLESS_BYTES:
+            return
+        folder, rest = f"{self._prefix}/{metadata.name}", sorted(metadata.chunk_files())
+        for place in (self._copy, self._backend):
+            if place is not None and rest:
+                lengths = place.lengths(folder, [key.removeprefix(f"{metadata.name}/") for key in rest])
+                named = zip(rest, lengths, strict=True)
+                rest = [key for key, length in named if length != self._manifest.files[key].length]
+        if rest:
+            raise self.damage(rest[0], "is missing or damaged")
+        self._there.add(metadata.name)
 
     def read(self, metadata: ArrayMetadata, check: Check) -> np.ndarray:
         """Return a whole array whose chunks are whole rows.

@@ -310,6 +310,7 @@ class Store:
                 f"Array '{printable(where)}' has the shape {metadata.shape}, but its store has {self.rows:,} rows. "
                 "Do not trust the store."
             )
+        self._files.check_lengths(metadata)
 
     def _metadata(self, name: str) -> ArrayMetadata:
         key = f"{name}/zarr.json"

@@ -171,6 +171,25 @@ def test_a_forged_shape_fills_no_memory(store: Store, change: dict[str, Any]) ->
         _ = forged.features
 
 
+@pytest.mark.parametrize(("rows", "chunk_rows"), [(10**14, 10**14), (10**30, 10**30), (5, 10**14)])
+def test_a_forged_chunk_fills_no_memory(store: Store, rows: int, chunk_rows: int) -> None:
+    """All that a manifest says agrees, but for the files."""
+    path = store.path / "features/zarr.json"
+    stated = json.loads(path.read_bytes())
+    stated["shape"][0] = rows
+    stated["chunk_grid"]["configuration"]["chunk_shape"][0] = chunk_rows
+    content = json.dumps(stated).encode()
+    path.write_bytes(content)
+    files = {name: entry for name, entry in store.manifest.files.items() if not name.startswith("features/")}
+    files["features/zarr.json"] = FileEntry.of(content)
+    files[CHUNK] = FileEntry(chunk_rows * 6 + 4, "0" * 64)
+    forged = put_manifest(store, replace(store.manifest, files=files, rows=rows))
+    with pytest.raises(IntegrityError, match=rf"{CHUNK}' is missing or damaged"):
+        forged.read("features")
+    with pytest.raises(IntegrityError, match=rf"{CHUNK}' is missing or damaged"):
+        _ = forged.features
+
+
 def test_rows_that_the_manifest_does_not_have_are_refused(store: Store) -> None:
     forged = put_manifest(store, replace(store.manifest, rows=4))
     with pytest.raises(RefusedError, match="but its store has 4 rows"):

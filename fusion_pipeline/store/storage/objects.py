@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -91,6 +91,11 @@ class ObjectBackend(Backend):
                 return int(obstore.head(self._store, path)["size"])
             except FileNotFoundError:
                 return None
+
+    def lengths(self, folder: str, names: Sequence[str]) -> list[int | None]:
+        """Return the lengths of objects below a prefix: a listing tells a thousand of them at once."""
+        found = {file.path: file.length for file in self.walk(folder)}
+        return [found.get(f"{folder}/{name}") for name in names]
 
     def holds(self, path: str, content: bytes) -> bool:
         """Return whether an object is there with exactly this content; it is read only if its tag does not tell."""

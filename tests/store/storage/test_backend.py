@@ -45,6 +45,14 @@ def test_what_is_not_a_file_is_none(backend: Backend, path: str) -> None:
     assert backend.read_into(path, [memoryview(bytearray(3))]) is None
 
 
+def test_lengths_of_many_files(backend: Backend) -> None:
+    for name, content in {"c/0/0": b"1", "c/1/0": b"", "c/10/0": b"123"}.items():
+        backend.write(f"a/{name}", content)
+    assert backend.lengths("a", ["c/10/0", "c/2/0", "c/1/0", "c/0/0", "c"]) == [3, None, 0, 1, None]
+    assert backend.lengths("nothing", ["c/0"]) == [None]
+    assert backend.lengths("a", []) == []
+
+
 @pytest.mark.parametrize(("at_most", "content"), [(0, b"1"), (3, b"1234"), (4, b"12345"), (5, b"12345"), (9, b"12345")])
 def test_of_a_longer_file_one_byte_more_is_read(backend: Backend, at_most: int, content: bytes) -> None:
     backend.write("a", b"12345")
