@@ -60,7 +60,7 @@ class Seaweed:
         with self._log.open("ab") as log:
             self._server = subprocess.Popen(
                 [
-                    "weed",
+                    _program("weed"),
                     "-logtostderr",
                     "server",
                     "-ip=127.0.0.1",

@@ -243,6 +243,14 @@ def test_a_damaged_list_is_found_and_not_followed(store: Store, change: str) -> 
     assert path.read_bytes() == content
 
 
+def test_the_damaged_name_of_its_digest_is_found(store: Store) -> None:
+    stores = Cache(root_of(store))[DATASET]
+    stores.mark_current(store.index, [store])
+    path = root_of(store) / DATASET / "current.json"
+    path.write_bytes(path.read_bytes().replace(b'"digest"', b'"eigest"'))
+    assert not stores.current_is_whole()
+
+
 def test_a_list_that_was_edited_is_not_followed(store: Store) -> None:
     newer = publish(root_of(store), recipe={"kind": "backbone", "made": "otherwise"})
     stores = Cache(root_of(store))[DATASET]
