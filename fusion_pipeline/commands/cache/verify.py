@@ -12,7 +12,7 @@ from fusion_pipeline.commands import exits, inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import FormatError, StaleError, printable
+from fusion_pipeline.errors import FormatError, StaleError, UsageError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.source import SourceDifference
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also compare the index with the images of --data as they are now; exits 14 if they differ.",
 )
-@click.option("--subset", metavar="K/N", help="Read only the Kth of N parts of all files: a large cache by and by.")
+@click.option(
+    "--subset", metavar="K/N", help="Read only the Kth of N parts of all files, and rows: a large cache by and by."
+)
 @uses("data", "dataset", "cache", "follow_symlinks")
 def verify(read: bool, semantic: bool, source: bool, subset: str | None, settings: Settings, console: Console) -> None:
     """Compare every file of every published store with its manifest.
@@ -53,6 +55,8 @@ def verify(read: bool, semantic: bool, source: bool, subset: str | None, setting
     from fusion_pipeline.store.care.semantic import verify_all
     from fusion_pipeline.store.care.verify import ALL, NEWER, Subset
 
+    if semantic and not read:
+        raise UsageError("--semantic holds all rows against each other, and --quick reads none. Leave out one of them.")
     home = inputs.opened_cache(settings)
     part = ALL if subset is None else Subset.parse(subset)
     chosen = inputs.named_dataset(settings, home)

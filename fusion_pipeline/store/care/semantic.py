@@ -101,14 +101,14 @@ def verify_all(
     """
     for report in verify_dataset(stores, read=read, subset=subset):
         if semantic and report.store is not None and not report.damage:
-            yield replace(report, damage=list(_readable_semantic(report.store)))
+            yield replace(report, damage=list(_readable_semantic(report.store, subset)))
         else:
             yield report
 
 
-def _readable_semantic(store: Store) -> Iterator[Damage]:
+def _readable_semantic(store: Store, subset: Subset) -> Iterator[Damage]:
     try:
-        yield from verify_semantic(store)
+        yield from verify_semantic(store, subset)
     except FusionError:  # of a file that a part of all files, or a quick look, did not reach
         found = list(verify(store))
         if not found:
@@ -116,7 +116,7 @@ def _readable_semantic(store: Store) -> Iterator[Damage]:
         yield from found
 
 
-def verify_semantic(store: Store) -> Iterator[Damage]:
+def verify_semantic(store: Store, subset: Subset = ALL) -> Iterator[Damage]:
     """Yield the features of a store whose probabilities do not follow from them.
 
     Misaligned rows, wrong weights and a wrong layer show here, though every checksum is right.
@@ -125,6 +125,8 @@ def verify_semantic(store: Store) -> Iterator[Damage]:
     ----------
     store : Store
         A backbone's store; of one without a head, and of an index, nothing can be said.
+    subset : Subset
+        Only the partitions whose chunk of features is in this part of the files are looked at.
 
     Yields
     ------
@@ -142,8 +144,11 @@ def verify_semantic(store: Store) -> Iterator[Damage]:
     features, probabilities = store.array(layout.FEATURES), store.array(layout.PROBABILITIES)
     limit, rows = tolerance(store.manifest.made), store.manifest.partition_rows
     for partition, start in enumerate(range(0, store.rows, rows)):
+        chunk = f"{layout.FEATURES}/c/{partition}/0"
+        if not subset.has(chunk):
+            continue
         part = slice(start, min(start + rows, store.rows))
         good = store.status[part] == 0
         by_row = deviations(np.asarray(features[part])[good], np.asarray(probabilities[part])[good], weight, bias)
         if not (by_row <= limit).all():
-            yield Damage(f"{layout.FEATURES}/c/{partition}/0", "rows")
+            yield Damage(chunk, "rows")

@@ -219,6 +219,22 @@ def test_reports_on_all_stores_tell_rows_only_where_files_are_whole(tmp_path: Pa
     assert damage(semantic=True) == [Damage("features/c/1/0", "length")]
 
 
+def test_a_part_of_the_files_is_a_part_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = make_arrays()
+    shifted_rows(arrays)
+    store = publish_arrays(tmp_path, arrays, told=0.001)
+    read: list[str] = []
+    content = Store.content
+    monkeypatch.setattr(Store, "content", lambda self, name: (read.append(name), content(self, name))[1])
+    for part in (Subset(1, 2), Subset(2, 2)):
+        read.clear()
+        chunks = [item for item in EVERYWHERE if part.has(item.file)]
+        assert list(verify_semantic(store, part)) == chunks
+        assert {name for name in read if name.startswith("features/c/")} <= {item.file for item in chunks}
+        reports = verify_all(Cache(tmp_path)[DATASET], subset=part, semantic=True)
+        assert [item for report in reports for item in report.damage] == chunks
+
+
 def test_damage_where_nobody_looked_is_named_all_the_same(tmp_path: Path) -> None:
     publish_arrays(tmp_path, make_arrays())
     store = publish(tmp_path, "beta", recipe={"kind": "backbone", "made": "otherwise"})
