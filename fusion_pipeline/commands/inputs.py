@@ -128,11 +128,10 @@ def opened_cache(settings: Settings) -> Cache:
     return Cache(settings.cache, copy=settings.local_copy, single_writer=settings.single_writer)
 
 
-def source_differences(settings: Settings, home: Cache) -> tuple[SourceDifference, ...]:
-    """Compare the images that the settings name with their index in the cache."""
+def source_differences(home: Cache, folder: ImageFolder) -> tuple[SourceDifference, ...]:
+    """Compare images with their index in the cache."""
     from fusion_pipeline.extract.source import compare_with_source
 
-    folder = image_folder(settings)
     return compare_with_source(home[folder.name].index(), folder)
 
 

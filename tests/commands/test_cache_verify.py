@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 
 from fusion_pipeline.store import Cache, Store
+from tests.builders import write_pictures
 from tests.commands.made import failure, fusion
-from tests.store.made import N_FEATURES, SAMPLES, VERSION, open_attempt, open_store, publish_index, write_partition
+from tests.store.made import (
+    DATASET,
+    N_FEATURES,
+    SAMPLES,
+    VERSION,
+    open_attempt,
+    open_store,
+    publish_index,
+    write_partition,
+)
 
 
 @pytest.fixture
@@ -40,3 +50,39 @@ def test_rows_part_by_part(store: Store) -> None:
 def test_rows_are_not_looked_at_quickly(store: Store) -> None:
     assert "--quick reads none" in failure(2, "cache", "verify", "--semantic", "--quick")
     assert fusion("cache", "verify", "--quick").code == 0
+
+
+def test_a_damaged_index_costs_no_report(store: Store, tmp_path: Path) -> None:
+    """And what a quick look passes over is found when the index is read."""
+    write_pictures(tmp_path / "images", per_class=1)
+    chunk = store.index.path / "sha256/c/0/0"
+    content = chunk.read_bytes()
+    chunk.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    given = ("cache", "verify", "--source", "--data", "images", "--dataset", DATASET)
+    plain = fusion(*given)
+    assert plain.code == 12
+    assert f"{DATASET}/{store.folder}: ok" in plain.output.splitlines()
+    assert f"The images of '{DATASET}' were not compared with their index. File " in plain.output
+    document = fusion(*given, "--json").document
+    assert [item["ok"] for item in document["stores"]] == [True, False]
+    assert document["source"] is None
+    quick = fusion(*given, "--quick", "--json")
+    assert (quick.code, quick.document["source"]) == (12, None)
+    chunk.write_bytes(content)
+    assert len(fusion(*given, "--json").document["source"]) == 8
+
+
+def test_images_without_an_index(store: Store, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "garden", per_class=1)
+    (tmp_path / "fusion.toml").write_text('data = "garden"')
+    outcome = fusion("cache", "verify", "--source", "--json")
+    assert (outcome.code, outcome.document["source"], len(outcome.document["stores"])) == (10, None, 2)
+    assert "no data set 'garden'" in outcome.errors
+
+
+def test_why_a_store_cannot_be_read_is_in_the_document(store: Store) -> None:
+    manifest = store.path.parents[1] / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    reasons = {item["folder"]: item["reason"] for item in fusion("cache", "verify", "--json").document["stores"]}
+    assert reasons[store.index.folder] == ""
+    assert f"Manifest '{manifest}' is damaged" in reasons[store.folder]

@@ -152,7 +152,7 @@ def test_the_document_of_predict(here: Path, trained: Any, images: list[Path]) -
 def test_the_documents_of_the_cache(here: Path) -> None:
     names = ("dataset", "backbone", "key", "manifest", "content", "rows", "bytes", "created", "path")
     assert keys(fusion("cache", "ls", "--json").document) == {"stores": [dict.fromkeys(names)]}
-    verified = {**dict.fromkeys(("dataset", "folder", "backbone", "key", "ok")), "damage": []}
+    verified = {**dict.fromkeys(("dataset", "folder", "backbone", "key", "ok", "reason")), "damage": []}
     assert keys(fusion("cache", "verify", "--json").document) == {"stores": [verified]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,10 +13,12 @@ from fusion_pipeline.commands import exits, inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import FormatError, StaleError, UsageError, printable
+from fusion_pipeline.errors import FormatError, FusionError, StaleError, UsageError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.source import SourceDifference
+    from fusion_pipeline.images.index import ImageFolder
+    from fusion_pipeline.store import Cache
     from fusion_pipeline.store.care.verify import Report
 
 
@@ -58,32 +61,72 @@ def verify(read: bool, semantic: bool, source: bool, subset: str | None, setting
     if semantic and not read:
         raise UsageError("--semantic holds all rows against each other, and --quick reads none. Leave out one of them.")
     home = inputs.opened_cache(settings)
+    folder = inputs.image_folder(settings) if source else None
     part = ALL if subset is None else Subset.parse(subset)
     chosen = inputs.named_dataset(settings, home)
     names = [name for name in home if chosen in (None, name)]
     reports = [report for name in names for report in verify_all(home[name], read=read, subset=part, semantic=semantic)]
     if not reports:
         raise inputs.no_store("to verify", home, chosen)
-    differences = inputs.source_differences(settings, home) if source else ()
     for report in reports:
         console.tell(_lines(report, home.location))
-    console.tell(_difference_lines(differences))
+    compared = None if folder is None else _Comparison.of(home, folder)
+    if compared is not None:
+        console.tell(compared.lines())
     kinds = {item.kind for report in reports for item in report.damage}
-    damaged = bool(kinds - {NEWER})
-    if damaged:
+    if kinds - {NEWER}:
         console.say("'fusion cache repair' with the --data of the stores mends them.")
     console.document(
         {
             "stores": [_to_json(report) for report in reports],
-            **({"source": [item.to_json() for item in differences]} if source else {}),
+            **({} if compared is None else {"source": compared.to_json()}),
         }
     )
-    if damaged:
+    if kinds - {NEWER}:
         sys.exit(exits.DAMAGED)
     if kinds:
         sys.exit(FormatError.exit_code)
-    if differences:
-        sys.exit(StaleError.exit_code)
+    if compared is not None:
+        sys.exit(compared.exit_code)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """How images differ from their index, or why that cannot be told."""
+
+    dataset: str
+    differences: tuple[SourceDifference, ...] = ()
+    error: FusionError | None = None
+
+    @classmethod
+    def of(cls, home: Cache, folder: ImageFolder) -> _Comparison:
+        """Compare; what is wrong with the index must not cost the reports on all stores."""
+        try:
+            return cls(folder.name, inputs.source_differences(home, folder))
+        except FusionError as error:
+            return cls(folder.name, error=error)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command exits with if no store is damaged."""
+        if self.error is not None:
+            return self.error.exit_code
+        return StaleError.exit_code if self.differences else 0
+
+    def lines(self) -> Iterator[str]:
+        """Yield what people read."""
+        if self.error is not None:
+            yield f"The images of '{printable(self.dataset)}' were not compared with their index. {self.error}"
+        count = len(self.differences)
+        if count:
+            yield f"{count:,} images differ from the index. 'fusion extract' takes them as they are now."
+        yield from (f"  {item.kind:<8} {printable(item.text)}" for item in self.differences[: exits.SHOWN])
+        if count > exits.SHOWN:
+            yield f"  and {count - exits.SHOWN:,} more"
+
+    def to_json(self) -> list[dict[str, Any]] | None:
+        """Return what machines read; None if nothing was compared."""
+        return None if self.error is not None else [item.to_json() for item in self.differences]
 
 
 def _lines(report: Report, location: str) -> Iterator[str]:
@@ -103,15 +146,6 @@ def _state(report: Report) -> str:
     return "not looked into" if report.damage else "ok"
 
 
-def _difference_lines(differences: tuple[SourceDifference, ...]) -> Iterator[str]:
-    if differences:
-        yield f"{len(differences):,} images differ from the index. 'fusion extract' takes them as they are now."
-    for item in differences[: exits.SHOWN]:
-        yield f"  {item.kind:<8} {printable(item.text)}"
-    if len(differences) > exits.SHOWN:
-        yield f"  and {len(differences) - exits.SHOWN:,} more"
-
-
 def _to_json(report: Report) -> dict[str, Any]:
     return {
         "dataset": report.dataset,
@@ -119,5 +153,6 @@ def _to_json(report: Report) -> dict[str, Any]:
         "backbone": None if report.store is None else report.store.name,
         "key": None if report.store is None else report.store.manifest.key,
         "ok": not report.damage,
+        "reason": report.reason,
         "damage": [{"file": item.file, "kind": item.kind} for item in report.damage],
     }
