@@ -62,6 +62,10 @@ class StorageError(FusionError):
     exit_code = 15
 
 
+class DeniedError(StorageError):
+    """The storage does not let this user read or write there."""
+
+
 class RefusedError(FusionError):
     """Something was refused because it cannot be trusted."""
 

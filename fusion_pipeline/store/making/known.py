@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from fusion_pipeline.errors import FusionError
+from fusion_pipeline.errors import DeniedError, FusionError
 from fusion_pipeline.store.cache import Cache
 from fusion_pipeline.store.identity import Recipe, recipe_of
 from fusion_pipeline.store.layout import GroupEncoder
@@ -177,18 +178,22 @@ def add_published(known: KnownRows, store: Store) -> None:
 def add_unfinished(known: KnownRows, backend: Backend, attempt: Attempt, encoder: GroupEncoder) -> None:
     """Add the rows of other attempts at such a store: of a run that was stopped before images were added, say."""
     for folder in attempts_alike(backend, attempt.dataset, attempt.recipe):
-        if folder == attempt.folder:
-            continue
-        stated = describe_attempt(backend, folder)
-        try:
-            like = GroupEncoder(encoder.specs.values(), int(stated["rows"]), int(stated["partition_rows"]))
-        except (KeyError, TypeError, ValueError):
-            continue
-        for partition, record in _records_in(backend, folder):
-            start = partition * like.partition_rows
-            if len(record.samples) == min(like.partition_rows, like.rows - start):
-                source = _LeftRows(backend, folder, record, like)
-                known.add(source, partition, record.samples, _not_in(record.bad, start))
+        if folder != attempt.folder:
+            with suppress(DeniedError):  # another member's, who keeps it private
+                _add_left(known, backend, folder, encoder)
+
+
+def _add_left(known: KnownRows, backend: Backend, folder: str, encoder: GroupEncoder) -> None:
+    stated = describe_attempt(backend, folder)
+    try:
+        like = GroupEncoder(encoder.specs.values(), int(stated["rows"]), int(stated["partition_rows"]))
+    except (KeyError, TypeError, ValueError):
+        return
+    for partition, record in _records_in(backend, folder):
+        start = partition * like.partition_rows
+        if len(record.samples) == min(like.partition_rows, like.rows - start):
+            source = _LeftRows(backend, folder, record, like)
+            known.add(source, partition, record.samples, _not_in(record.bad, start))
 
 
 def _records_in(backend: Backend, folder: str) -> Iterator[tuple[int, PartitionRecord]]:

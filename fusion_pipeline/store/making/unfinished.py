@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-from fusion_pipeline.errors import StaleError, printable
+from fusion_pipeline.errors import DeniedError, StaleError, printable
 from fusion_pipeline.store.identity import Recipe, differences
 from fusion_pipeline.store.making.presence import Presence, Watch
 from fusion_pipeline.store.making.publication import Publication
@@ -33,9 +34,12 @@ def describe_attempt(backend: Backend, folder: str) -> dict[str, Any]:
 
 
 def attempts_alike(backend: Backend, dataset: str, recipe: Recipe) -> Iterator[str]:
-    """Yield the folders of the attempts of a data set whose recipe is this one."""
+    """Yield the folders of the attempts of a data set whose recipe is this one, but for those that are private."""
     for folder in attempt_folders(backend, dataset):
-        if describe_attempt(backend, folder).get("recipe") == dict(recipe):
+        stated: dict[str, Any] = {}
+        with suppress(DeniedError):
+            stated = describe_attempt(backend, folder)
+        if stated.get("recipe") == dict(recipe):
             yield folder
 
 
@@ -69,23 +73,29 @@ def refuse_other_recipe(backend: Backend, dataset: str, name: str, recipe: Recip
         If there is such an attempt and nobody is at work on it; the message shows what differs.
     """
     for folder in attempt_folders(backend, dataset):
-        before, now = describe_attempt(backend, folder), _without_budget(recipe)
-        if before.get("name") != name or _without_budget(before.get("recipe", recipe)) == now:
-            continue
-        if any(True for _ in backend.list(f"{folder}/{DONE}")) and not living_writers(backend, folder):
-            listed = "; ".join(differences(before["recipe"], now))
-            raise StaleError(
-                f"An unfinished extraction of '{printable(name)}' was made otherwise than this one: "
-                f"{printable(listed)}. Run it as before to finish it, or add --anew to leave it and begin another one."
-            )
+        with suppress(DeniedError):  # another member's, who keeps it private
+            _refuse_if_left(backend, folder, name, recipe)
+
+
+def _refuse_if_left(backend: Backend, folder: str, name: str, recipe: Recipe) -> None:
+    before, now = describe_attempt(backend, folder), _without_budget(recipe)
+    if before.get("name") != name or _without_budget(before.get("recipe", recipe)) == now:
+        return
+    if backend.list(f"{folder}/{DONE}") and not living_writers(backend, folder):
+        listed = "; ".join(differences(before["recipe"], now))
+        raise StaleError(
+            f"An unfinished extraction of '{printable(name)}' was made otherwise than this one: "
+            f"{printable(listed)}. Run it as before to finish it, or add --anew to leave it and begin another one."
+        )
 
 
 def tidy_published(backend: Backend, dataset: str) -> None:
     """Remove the attempts whose store was published right before a kill."""
     for folder in attempt_folders(backend, dataset):
-        published = [Publication.is_published(backend, *marker) for marker in Publication.markers(backend, folder)]
-        if any(published) and not living_writers(backend, folder) and backend.may_write(folder):
-            backend.remove(folder)
+        with suppress(DeniedError):  # another member's, who keeps it private
+            published = [Publication.is_published(backend, *marker) for marker in Publication.markers(backend, folder)]
+            if any(published) and not living_writers(backend, folder) and backend.may_write(folder):
+                backend.remove(folder)
 
 
 def _without_budget(recipe: Recipe) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from fusion_pipeline.errors import RefusedError, StorageError, printable
+from fusion_pipeline.errors import DeniedError, RefusedError, StorageError, printable
 from fusion_pipeline.store.storage.backend import Backend, Entries, StoredFile, drain, is_partial, partial_name
 from fusion_pipeline.store.storage.durable import HalfWritten, make_folders, sync_folder
 
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link; a socket
+_DENIED = (errno.EACCES, errno.EPERM)
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV)
 _TRIES = 5
 
@@ -293,7 +294,8 @@ class LocalBackend(Backend):
                     f"No space for '{where}': {size}{self.free_bytes():,} free. "
                     "Make room, then run the same command again."
                 ) from error
-            raise StorageError(
+            kind = DeniedError if error.errno in _DENIED else StorageError
+            raise kind(
                 f"Storage failed at '{where}': {error.strerror or error}. Mend it, then run the same command again."
             ) from error
 

@@ -16,7 +16,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError, PreconditionError
 from obstore.store import from_url
 
-from fusion_pipeline.errors import RefusedError, StorageError, UsageError, printable
+from fusion_pipeline.errors import DeniedError, RefusedError, StorageError, UsageError, printable
 from fusion_pipeline.store.storage.backend import Backend, Entries, StoredFile
 
 SCHEMES = ("s3", "gs", "az")
@@ -31,6 +31,8 @@ _RETRIES = {
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2},
 }
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+_DUMP, _ANSWERED = "Debug source:", re.compile(r"status code: (\d{3}[ \w]*)")
 
 
 class ObjectBackend(Backend):
@@ -250,7 +252,8 @@ class ObjectBackend(Backend):
             raise
         except (BaseError, OSError) as error:
             self.failing = True
-            raise StorageError(
+            kind = DeniedError if _is_denied(error) else StorageError
+            raise kind(
                 f"Storage failed at '{printable(self.where(path))}': {_reason(error)} Then run the same command again."
             ) from error
         else:
@@ -290,12 +293,17 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+def _is_denied(error: Exception) -> bool:
+    answered = _ANSWERED.search(str(error).partition(_DUMP)[0])
+    return isinstance(error, PermissionError) or (answered is not None and answered[1][:3] in ("401", "403"))
+
+
 def _reason(error: Exception) -> str:
     """Return what happened, and what to mend, in a sentence each."""
     # Below the message lies a dump of the library's own objects, which names every setting and kind of failure.
-    told, _, dump = str(error).partition("Debug source:")
-    answered = re.search(r"status code: (\d{3}[ \w]*)", told)
-    if isinstance(error, PermissionError) or (answered and answered[1][:3] in ("401", "403")):
+    told, _, dump = str(error).partition(_DUMP)
+    answered = _ANSWERED.search(told)
+    if _is_denied(error):
         return "access denied. Check the credentials and what they allow."
     if "NoSuchBucket" in told or isinstance(error, FileNotFoundError):
         return "there is no such bucket. Make it, or check its name."

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fusion_pipeline.errors import StaleError
+from fusion_pipeline.errors import DeniedError, StaleError
 from fusion_pipeline.store.identity import canonical_json
 from fusion_pipeline.store.making.attempt import Attempt
+from fusion_pipeline.store.making.known import KnownRows, add_unfinished
 from fusion_pipeline.store.making.presence import Process
 from fusion_pipeline.store.making.unfinished import (
     attempt_folders,
@@ -19,10 +24,12 @@ from fusion_pipeline.store.making.unfinished import (
     join_writers,
     living_writers,
     refuse_other_recipe,
+    tidy_published,
 )
 from fusion_pipeline.store.storage.backend import Backend
+from fusion_pipeline.store.storage.local import LocalBackend
 from tests.store.failpoints import process_of_its_own
-from tests.store.made import DATASET, RECIPE, open_attempt, write_partition
+from tests.store.made import DATASET, RECIPE, make_encoder, open_attempt, write_partition
 
 OTHERWISE = {**RECIPE, "made": "otherwise"}
 
@@ -110,6 +117,41 @@ def test_an_attempt_that_somebody_is_at_stops_nobody(backend: Backend) -> None:
     attempt.close()
     with pytest.raises(StaleError):
         refuse_other_recipe(backend, DATASET, "alpha", OTHERWISE)
+
+
+@pytest.fixture
+def shared() -> Iterator[LocalBackend]:
+    """A cache that everybody may write to, seen by somebody who is not root."""
+    root, user = Path(tempfile.mkdtemp()), os.geteuid()
+    try:
+        yield LocalBackend(root)
+    finally:
+        os.seteuid(user)
+        for folder in root.glob("*/attempts/*"):
+            folder.chmod(0o700)
+        shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("private", ["", "writers", "done", "attempt.json"])
+def test_a_private_attempt_stops_nobody(shared: LocalBackend, private: str) -> None:
+    """Who only tidies up or looks around passes over what a member keeps; who must know whether he lives does not."""
+    left = stopped(shared)
+    for folder in (shared.root, *(shared.root / DATASET / name for name in ("", "attempts"))):
+        folder.chmod(0o777)
+    (shared.path(left.folder) / private).chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    tidy_published(shared, DATASET)
+    refuse_other_recipe(shared, DATASET, "alpha", OTHERWISE)
+    other = open_attempt(shared)
+    assert other.folder != left.folder
+    known = KnownRows(["features"])
+    add_unfinished(known, shared, other, make_encoder())
+    assert len(known) == (2 if private == "writers" else 0)
+    other.close()
+    if private in ("", "writers"):
+        with pytest.raises(DeniedError, match="Permission denied"):
+            living_writers(shared, left.folder)
 
 
 def test_a_name_cannot_trick_a_terminal(backend: Backend) -> None:
