@@ -13,8 +13,9 @@ import pytest
 
 from fusion_pipeline.errors import IncompleteError, StorageError
 from fusion_pipeline.store import Cache
-from fusion_pipeline.store.care.verify import verify_dataset
+from fusion_pipeline.store.care.verify import Damage, verify_dataset
 from fusion_pipeline.store.making.unfinished import tidy_published
+from fusion_pipeline.store.paths import MANIFEST
 from fusion_pipeline.store.storage.local import LocalBackend
 from tests.builders import tree_bytes
 from tests.store.failpoints import before_the_call, killed_at, process_of_its_own
@@ -63,7 +64,9 @@ def check_whole_or_none(root: Path, content: str) -> int:
         assert store.manifest.content == content
         assert np.array_equal(store.features[:], FEATURES)
         assert np.array_equal(store.read("features", "crc32c"), FEATURES)
-    assert [report.damage for name in cache for report in verify_dataset(cache[name])] == [[] for _ in stores]
+    damage = [report.damage for name in cache for report in verify_dataset(cache[name]) if report.damage]
+    # Who is killed between a manifest's copy and the manifest leaves a store that a repair, or the next run, restores.
+    assert damage == [] or (stores, damage) == ([], [[Damage(MANIFEST, "missing")]])
     return len(stores)
 
 

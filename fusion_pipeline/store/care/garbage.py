@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from fusion_pipeline.errors import FusionError, printable
 from fusion_pipeline.store.cache import Cache
-from fusion_pipeline.store.making.publication import Publication, read_manifest
+from fusion_pipeline.store.making.publication import Publication, has_copy, read_manifest
 from fusion_pipeline.store.making.unfinished import living_writers
 from fusion_pipeline.store.paths import ATTEMPTS, MANIFEST, group_folder
 from fusion_pipeline.store.storage.backend import Backend, StoredFile, is_partial
@@ -189,9 +189,9 @@ class _Search:
 
     def garbage(self) -> Iterator[Garbage]:
         """Yield what nobody needs, groups before the attempts that tell of them."""
-        published = self._published()
         living = {path for path, extent in self._attempts.items() if self._is_living(path, extent)}
         announced = {path: self._announced_in(path) for path in self._attempts}
+        published = self._published() | self._restorable(announced)
         found = [*self._old_groups(published, living, announced)]
         staying = set(self._groups) - {item.path for item in found} - published
         found += self._old_attempts(living, announced, staying)
@@ -202,6 +202,16 @@ class _Search:
         """Return the paths of the groups that a manifest names."""
         stores = list(self._manifests)
         return {group_folder(*named) for named in zip(stores, self._backend.map(self._named, stores), strict=True)}
+
+    def _restorable(self, announced: Mapping[str, frozenset[str]]) -> set[str]:
+        """Return the groups without a manifest that were announced, and that a copy of it would publish."""
+        told = {group for groups in announced.values() for group in groups} & set(self._groups)
+        return {
+            path
+            for path in told
+            if (store := _parent(_parent(path))) not in self._manifests
+            and has_copy(self._backend, store, path.rpartition("/")[2])
+        }
 
     def _named(self, store: str) -> str:
         try:
@@ -227,7 +237,7 @@ class _Search:
         """Yield the groups that no store is made of, or no store any more.
 
         Without a manifest in its folder a group may be a store that lost it, unless an attempt announces that it was
-        on its way.
+        on its way, and it has no good copy of one either.
         """
         safe = {group for attempt in living for group in announced[attempt]}
         told = {group for groups in announced.values() for group in groups}

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from fusion_pipeline.errors import FusionError, UsageError
+from fusion_pipeline.errors import FusionError, UsageError, printable
 from fusion_pipeline.store.cache import CURRENT, DatasetStores
-from fusion_pipeline.store.making.publication import Publication
-from fusion_pipeline.store.making.unfinished import attempt_folders
+from fusion_pipeline.store.making.unfinished import being_published
 from fusion_pipeline.store.manifest import FileEntry, NewerFormatError
 from fusion_pipeline.store.metadata import ArrayMetadata
 from fusion_pipeline.store.paths import ATTEMPTS, MANIFEST, manifest_copy
@@ -125,7 +124,8 @@ def verify_dataset(stores: DatasetStores, *, read: bool = True, subset: Subset =
         else:
             yield Report(stores.name, folder, found, list(verify(found, read=read, subset=subset)))
     for folder in lost_manifests(stores):
-        reason = f"'{backend.where(f'{stores.name}/{folder}')}' was published, and has no manifest any more."
+        where = printable(backend.where(f"{stores.name}/{folder}"))
+        reason = f"'{where}' lost its manifest, or was just to get it. 'fusion cache repair' restores it from its copy."
         yield Report(stores.name, folder, None, [Damage(MANIFEST, "missing")], reason)
     if not stores.current_is_whole():
         reason = "The list of the current stores is damaged, or names one that is not there; training takes the newest."
@@ -160,7 +160,7 @@ def verify(store: Store, *, read: bool = True, subset: Subset = ALL) -> Iterator
 
 
 def lost_manifests(stores: DatasetStores) -> list[str]:
-    """Return the folders of stores that were published, and whose manifest is gone."""
+    """Return the folders of stores whose manifest is gone, or whose writer died right before it was written."""
     backend, name = stores.cache.backend, stores.name
     suspects = {
         folder: [file.removesuffix(".json") for file in backend.entries(f"{name}/{folder}/{ATTEMPTS}").files]
@@ -169,10 +169,7 @@ def lost_manifests(stores: DatasetStores) -> list[str]:
     }
     if not any(suspects.values()):
         return []
-    # Between the copy and the manifest a writer is about to publish, or was killed: then its attempt tells so.
-    announced = {
-        uuid for attempt in attempt_folders(backend, name) for uuid, _ in Publication.markers(backend, attempt)
-    }
+    announced = being_published(backend, name)
     return [folder for folder, found in suspects.items() if set(found) - announced]
 
 

@@ -312,7 +312,7 @@ class Attempt:
 
     def _resume(self) -> None:
         """Keep the partitions whose record can be read and whose files are what it says; anything else is redone."""
-        self._remove_interrupted_publications()
+        self._settle_interrupted_publications()
         names = self._backend.list(f"{self.folder}/{DONE}")
         for name, record in zip(names, self._backend.map(self._intact_record, names), strict=True):
             if record is None:
@@ -320,10 +320,10 @@ class Attempt:
             else:
                 self._records.setdefault(int(name.partition("-")[0]), {})[record.samples] = record
 
-    def _remove_interrupted_publications(self) -> None:
+    def _settle_interrupted_publications(self) -> None:
         for uuid_, stated in Publication.markers(self._backend, self.folder):
             if self._leases.is_surely_dead(stated.writer):
-                Publication.undo(self._backend, stated.store, uuid_)
+                Publication.settle(self._backend, stated.store, uuid_)
                 self._backend.remove_file(Publication.marker(self.folder, uuid_))
 
     def _intact_record(self, name: str) -> PartitionRecord | None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from fusion_pipeline.errors import BusyError, FusionError, printable
+from fusion_pipeline.errors import BusyError, FormatError, FusionError, IntegrityError, RefusedError, printable
 from fusion_pipeline.store.identity import canonical_json
-from fusion_pipeline.store.manifest import Manifest
+from fusion_pipeline.store.manifest import Manifest, NewerFormatError
 from fusion_pipeline.store.paths import MANIFEST, group_folder, manifest_copy, store_folder
 from fusion_pipeline.store.storage.backend import Backend
 
@@ -21,6 +21,22 @@ def read_manifest(backend: Backend, store: str) -> Manifest | None:
     path = f"{store}/{MANIFEST}"
     content = backend.read(path)
     return None if content is None else Manifest.from_bytes(content, backend.where(path))
+
+
+def has_copy(backend: Backend, store: str, attempt: str) -> bool:
+    """Return whether the second copy of a group's manifest is there and whole, or a newer version's.
+
+    It is written once the group is complete, and removed before the group is. Where it is and the manifest is not, a
+    store lost its manifest or was just about to get it. Nothing tells which, and to publish it loses nothing.
+    """
+    path = manifest_copy(store, attempt)
+    try:
+        content = backend.read(path)
+        return content is not None and Manifest.from_bytes(content, backend.where(path)).attempt == attempt
+    except NewerFormatError:
+        return True
+    except (IntegrityError, FormatError, RefusedError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -191,11 +207,24 @@ class Publication:
             return manifest is not None and manifest.attempt == uuid
         return False
 
+    @classmethod
+    def settle(cls, backend: Backend, store: str, uuid: str) -> None:
+        """End what a dead writer was about to publish: publish its group if it is complete, or else remove it."""
+        path = manifest_copy(store, uuid)
+        with suppress(FusionError):
+            if (content := backend.read(path)) is not None:
+                left = cls(backend, store.partition("/")[0], Manifest.from_bytes(content, backend.where(path)))
+                if (left.store, left.manifest.attempt) == (store, uuid):
+                    left.finish(content=content)
+        cls.undo(backend, store, uuid)
+
     @staticmethod
     def undo(backend: Backend, store: str, uuid: str) -> None:
         """Remove a group that was not published, if that is certain."""
         with suppress(FusionError):
             manifest = read_manifest(backend, store)
+            if manifest is None and has_copy(backend, store, uuid):
+                return
             if manifest is None or manifest.attempt != uuid:
                 backend.remove_file(manifest_copy(store, uuid))
                 backend.remove(group_folder(store, uuid))

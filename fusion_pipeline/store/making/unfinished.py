@@ -64,6 +64,15 @@ def living_writers(backend: Backend, folder: str, *, silent: bool = False) -> bo
     return any(lives(nonce) for nonce in watch.writers())
 
 
+def being_published(backend: Backend, dataset: str) -> set[str]:
+    """Return the names of the groups that somebody who may be alive is about to publish."""
+    found: set[str] = set()
+    for folder in attempt_folders(backend, dataset):
+        watch = Watch(backend, f"{folder}/{WRITERS}")
+        found |= {uuid for uuid, intent in Publication.markers(backend, folder) if watch.lives(intent.writer)}
+    return found
+
+
 def refuse_other_recipe(backend: Backend, dataset: str, name: str, recipe: Recipe) -> None:
     """Refuse to begin a store whose like a stopped run left unfinished, made otherwise.
 

@@ -15,6 +15,7 @@ from obstore.store import MemoryStore
 from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, IntegrityError, RefusedError, StorageError
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.care.gc import Collection, collect
+from fusion_pipeline.store.care.mending import restore_manifests
 from fusion_pipeline.store.care.verify import lost_manifests, verify
 from fusion_pipeline.store.identity import canonical_json
 from fusion_pipeline.store.making.attempt import Attempt
@@ -302,6 +303,38 @@ def test_a_store_that_lost_its_manifest_stays(cache: Cache, pass_time: Callable[
     assert files(cache) == before
     if minor == 1:
         assert lost_manifests(cache[DATASET]) == [store.folder]
+
+
+def test_an_announcement_that_is_left_costs_no_store(cache: Cache, pass_time: Callable[..., None]) -> None:
+    """Its writer was killed between the manifest and the removal of the attempt; then the manifest was lost."""
+    store = store_of(cache)
+    attempt = leave_attempt(cache)
+    Publication(cache.backend, DATASET, store.manifest).announce(attempt, "0123456789abcdef")
+    cache.backend.remove_file(f"{DATASET}/{store.folder}/manifest.json")
+    before = files(cache, f"{DATASET}/{store.folder}")
+    pass_time(cache, 400 * DAY)
+    assert paths(collect(cache, delete=True)) == [attempt]
+    assert files(cache) == before
+    assert restore_manifests(cache[DATASET]) == [f"{DATASET}/{store.folder}/manifest.json"]
+    assert list(verify(store_of(cache))) == []
+
+
+def test_a_copy_that_cannot_be_read_ends_it(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = leave_attempt(cache)
+    copy = f"{leave_publication(cache, attempt)}.json"
+    now, read = cache.backend.now(), cache.backend.read
+    monkeypatch.setattr(cache.backend, "now", lambda: now + 8 * DAY)
+
+    def refusing(path: str, at_most: int | None = None) -> bytes | None:
+        if path == copy:
+            raise StorageError("access denied")
+        return read(path, at_most)
+
+    monkeypatch.setattr(cache.backend, "read", refusing)
+    before = files(cache)
+    with pytest.raises(StorageError, match="access denied"):
+        collect(cache, delete=True)
+    assert files(cache) == before
 
 
 def forge(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:

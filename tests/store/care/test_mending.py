@@ -215,7 +215,7 @@ def test_what_is_being_published_is_not_restored(tmp_path: Path) -> None:
     """Its copy is there already, its manifest is not."""
     store = publish(tmp_path)
     attempt = open_attempt(LocalBackend(tmp_path))
-    Publication(attempt._backend, DATASET, store.manifest).announce(attempt.folder, "0123")
+    Publication(attempt._backend, DATASET, store.manifest).announce(attempt.folder, attempt._leases.nonce)
     manifest_of(store).unlink()
     assert restore_manifests(Cache(tmp_path)[DATASET]) == []
     assert not manifest_of(store).exists()

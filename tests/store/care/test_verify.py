@@ -298,14 +298,25 @@ def test_a_store_of_format_1_0_has_no_copy(store: Store) -> None:
 
 
 def test_a_manifest_between_copy_and_publication_is_not_lost(store: Store) -> None:
-    """Its writer is at it, or was killed: his attempt says so."""
+    """Its writer is at it: his attempt says so."""
     stores = Cache(root_of(store))[DATASET]
     attempt = open_attempt(store.backend, "beta")
-    Publication(store.backend, DATASET, store.manifest).announce(attempt.folder, "0123")
+    Publication(store.backend, DATASET, store.manifest).announce(attempt.folder, attempt._leases.nonce)
     (root_of(store) / DATASET / store.folder / "manifest.json").unlink()
     assert lost_manifests(stores) == []
     attempt.discard()
     assert lost_manifests(stores) == [store.folder]
+
+
+def test_what_the_dead_announced_hides_no_lost_manifest(store: Store) -> None:
+    """He was killed between the manifest and the removal of his attempt; the attempt has another writer by now."""
+    attempt = open_attempt(store.backend, "beta")
+    Publication(store.backend, DATASET, store.manifest).announce(attempt.folder, "0123")
+    (root_of(store) / DATASET / store.folder / "manifest.json").unlink()
+    (report,) = (found for found in verify_dataset(Cache(root_of(store))[DATASET]) if found.damage)
+    assert (report.folder, report.damage) == (store.folder, [Damage("manifest.json", "missing")])
+    assert "'fusion cache repair' restores it" in report.reason
+    attempt.close()
 
 
 def test_a_store_on_any_storage(backend: Any) -> None:

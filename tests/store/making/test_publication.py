@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fusion_pipeline.errors import BusyError, StorageError
-from fusion_pipeline.store import Cache
+from fusion_pipeline.store import Cache, DatasetStores
+from fusion_pipeline.store.care.mending import restore_manifests
 from fusion_pipeline.store.care.verify import lost_manifests, verify
 from fusion_pipeline.store.identity import canonical_json
 from fusion_pipeline.store.making.attempt import Attempt
@@ -70,6 +71,7 @@ STEPS = {
     "copying the manifest": ("write", ".json"),
     "creating the manifest": ("swap", ""),
 }
+LAST = "creating the manifest"
 
 
 def killed_while(monkeypatch: pytest.MonkeyPatch, backend: Backend, step: str) -> Attempt:
@@ -151,7 +153,7 @@ def test_a_store_that_is_published_at_any_moment_wins(
     assert backend.list(f"{DATASET}/attempts") == []
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", sorted(STEPS.keys() - {LAST}))
 def test_a_killed_publication_is_undone_and_its_attempt_resumed(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -166,12 +168,99 @@ def test_a_killed_publication_is_undone_and_its_attempt_resumed(
     assert backend.list(f"{DATASET}/attempts") == []
 
 
+def test_a_publication_killed_at_its_last_step_is_finished(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = killed_while(monkeypatch, backend, LAST)
+    assert not any(file.path.endswith("/manifest.json") for file in backend.walk(DATASET))
+    (group,) = (name for name in groups(backend) if not name.endswith(".json"))
+    resumed = open_attempt(backend)
+    assert (resumed.folder, missing_partitions(resumed)) == (left.folder, [])
+    manifest, won = finish(resumed)
+    assert (manifest.attempt, won) == (group, False)
+    assert list(verify(open_store(backend, manifest))) == []
+    assert groups(backend) == [group, f"{group}.json"]
+    assert backend.list(f"{DATASET}/attempts") == []
+
+
 def test_between_copy_and_manifest_no_manifest_is_lost(folder: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed_while(monkeypatch, folder, "creating the manifest")
-    stores = Cache(folder.root)[DATASET]
-    assert any(name.endswith(".json") for name in groups(folder))
+    found: list[list[str]] = []
+    stores = DatasetStores(Cache(folder.root), DATASET)
+    before_the_call(monkeypatch, folder, "swap", lambda: found.append(lost_manifests(stores)))
+    manifest, _ = finish(complete(folder))
+    assert found == [[]]
     assert lost_manifests(stores) == []
+    assert [store.manifest for store in stores.stores()] == [manifest]
+
+
+def test_who_was_killed_between_copy_and_manifest_left_a_store_to_restore(
+    folder: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_while(monkeypatch, folder, LAST)
+    stores = Cache(folder.root)[DATASET]
     assert stores.stores() == ()
+    (lost,) = lost_manifests(stores)
+    assert restore_manifests(stores) == [f"{DATASET}/{lost}/manifest.json"]
+    (store,) = stores.stores()
+    assert list(verify(store)) == []
+    tidy_published(folder, DATASET)
+    assert folder.list(f"{DATASET}/attempts") == []
+
+
+def killed_before_its_attempt_goes(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> Manifest:
+    """Publish a store, and be killed right before the attempt is removed; then lose the manifest."""
+    with process_of_its_own(), monkeypatch.context() as patch:
+        attempt = complete(backend)
+        before_the_call(patch, backend, "remove", stop)
+        with pytest.raises(Stopped):
+            finish(attempt)
+    manifest = manifest_in(backend)
+    backend.remove_file(f"{Publication(backend, DATASET, manifest).store}/manifest.json")
+    return manifest
+
+
+def manifest_in(backend: Backend) -> Manifest:
+    """Return the only manifest."""
+    (path,) = (file.path for file in backend.walk(DATASET) if file.path.endswith("/manifest.json"))
+    return Manifest.from_bytes(backend.read(path) or b"", path)
+
+
+def test_a_lost_manifest_is_restored_whatever_announcement_is_left(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = killed_before_its_attempt_goes(monkeypatch, backend)
+    open_attempt(backend).close()
+    assert manifest_in(backend) == manifest
+    assert list(verify(open_store(backend, manifest))) == []
+
+
+@pytest.mark.parametrize("damage", ["a file is gone", "the copy is of another store", "the copy is another's"])
+def test_what_cannot_be_published_as_it_is_stays(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    manifest = killed_before_its_attempt_goes(monkeypatch, backend)
+    store = Publication(backend, DATASET, manifest).store
+    match damage:
+        case "a file is gone":
+            backend.remove_file(f"{group_folder(store, manifest.attempt)}/features/c/0/0")
+        case "the copy is of another store":
+            other = replace(manifest, identity={**manifest.identity, "dataset": "sha256:" + "2" * 64})
+            backend.write(manifest_copy(store, manifest.attempt), other.to_bytes())
+        case "the copy is another's":
+            backend.write(manifest_copy(store, manifest.attempt), replace(manifest, attempt="0123").to_bytes())
+    open_attempt(backend).close()
+    assert not backend.exists(f"{store}/manifest.json")
+    assert (manifest.attempt in groups(backend)) == (damage != "the copy is another's")
+
+
+def test_who_was_killed_between_copy_and_manifest_makes_way_for_a_winner(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survivor = complete(backend)
+    killed_while(monkeypatch, backend, LAST)
+    winner, won = finish(survivor)
+    assert won
+    for name in groups(backend):
+        Publication.settle(backend, Publication(backend, DATASET, winner).store, name.removesuffix(".json"))
+    assert groups(backend) == [winner.attempt, f"{winner.attempt}.json"]
 
 
 def test_a_publication_that_is_under_way_is_left_alone(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +332,9 @@ def test_storage_that_fails_leaves_the_attempt(folder: LocalBackend, monkeypatch
     attempt.close()
     resumed = open_attempt(folder)
     assert missing_partitions(resumed) == []
-    assert finish(resumed)[1]
+    manifest, _ = finish(resumed)
+    assert list(verify(open_store(folder, manifest))) == []
+    assert groups(folder) == [manifest.attempt, f"{manifest.attempt}.json"]
 
 
 def test_a_damaged_store_is_replaced(backend: Backend) -> None:
