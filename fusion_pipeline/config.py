@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,12 @@ BACKBONE_KEYS: Mapping[str, Any] = {
 """Keys of a ``[backbone.NAME]`` table, and what each takes."""
 
 _MAX_FILE_BYTES = 1 << 20
+_RESEMBLES = 0.9  # FUSION_SEDE is FUSION_SEED, but FUSION_GRACE, an option's name, is not FUSION_GATE
+
+_LISTS = {
+    "backbones": 'names, such as ["xception", "resnet50"]',
+    "expect_manifest": 'digests, such as ["sha256:0123..."]',
+}
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -91,6 +97,8 @@ class Settings:
         ``processes``, ``threads`` or ``loop``.
     runs : str
         Folder of the trained models.
+    expect_manifest : tuple of str
+        Digests of the only manifests that are trusted; none for all.
     backbone : mapping of str to mapping
         The ``[backbone.NAME]`` tables.
     source : Path or None
@@ -119,6 +127,7 @@ class Settings:
     seed: int = _key(0, int, least=0)
     executor: str = _key("processes", str)
     runs: str = _key("runs", str, path=True)
+    expect_manifest: tuple[str, ...] = _key((), _words)
     backbone: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: Path | None = None
     given: frozenset[str] = frozenset()
@@ -132,7 +141,9 @@ LEAST: Mapping[str, int] = {
 """The smallest value of each key that has one, wherever the value comes from."""
 
 
-def load_settings(options: Mapping[str, Any], environment: Mapping[str, str], folder: Path) -> Settings:
+def load_settings(
+    options: Mapping[str, Any], environment: Mapping[str, str], folder: Path, flags: Collection[str] = ()
+) -> Settings:
     """Return the settings: options first, then ``FUSION_*`` variables, then ``fusion.toml``, then defaults.
 
     Parameters
@@ -144,6 +155,9 @@ def load_settings(options: Mapping[str, Any], environment: Mapping[str, str], fo
         ``FUSION_...`` belongs to somebody else.
     folder : Path
         Where to look for ``fusion.toml``; then in the folders above it. Paths in the file are relative to the file.
+    flags : collection of str
+        Options of the command that only the command line gives, such as ``--grace``: a variable that looks like one
+        of them is refused, for it would be passed over.
 
     Returns
     -------
@@ -166,7 +180,7 @@ def load_settings(options: Mapping[str, Any], environment: Mapping[str, str], fo
     from_file = _read_file(path) if path is not None else {}
     tables = from_file.pop("backbone", {})
     from_options = {key: value for key, value in options.items() if value is not None}
-    values = {**from_file, **_read_environment(environment), **from_options}
+    values = {**from_file, **_read_environment(environment, flags), **from_options}
     return Settings(**values, backbone=tables, source=path, given=frozenset(from_options))
 
 
@@ -198,13 +212,11 @@ def _file_value(key: str, value: Any, path: Path) -> Any:
         raise UsageError(f"'{printable(str(path))}' has the unknown key '{printable(key)}'{_nearest(key, _KEYS)}")
     where = f"{key} in '{printable(str(path))}'"
     default = _KEYS[key].default
-    if key == "backbones":
-        if isinstance(value, dict):
-            raise UsageError(
-                f"[backbones.NAME] in '{printable(str(path))}' is not known: did you mean [backbone.NAME]?"
-            )
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            raise UsageError(f'{where} must be a list of names, such as ["xception", "resnet50"].')
+    if key == "backbones" and isinstance(value, dict):
+        raise UsageError(f"[backbones.NAME] in '{printable(str(path))}' is not known: did you mean [backbone.NAME]?")
+    if isinstance(default, tuple):
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            raise UsageError(f"{where} must be a list of {_LISTS[key]}.")
         return tuple(value)
     wanted = str if default is None else type(default)
     accepted = isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
@@ -239,15 +251,18 @@ def _read_table(name: str, table: Mapping[str, Any], path: Path) -> dict[str, An
     return {**table, "weights": _beside(path, weights)}
 
 
-def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _read_environment(environment: Mapping[str, str], flags: Collection[str]) -> dict[str, Any]:
     known = {f"{PREFIX}{key.upper()}": key for key in _KEYS}
     values: dict[str, Any] = {}
     for variable, text in environment.items():
         if variable in known and text:
             values[known[variable]] = _parse(variable, known[variable], text)
         elif variable not in known and variable.startswith(PREFIX):
-            for near in difflib.get_close_matches(variable, known, n=1, cutoff=0.85):
+            for near in difflib.get_close_matches(variable, known, n=1, cutoff=_RESEMBLES):
                 raise UsageError(f"Unknown variable '{printable(variable)}': did you mean '{near}'?")
+            flag = f"--{variable.removeprefix(PREFIX).lower().replace('_', '-')}"
+            if flag in flags and text:
+                raise UsageError(f"{variable} is not read: unset it, and give {flag}.")
     return values
 
 

@@ -60,6 +60,7 @@ def test_paths_on_the_command_line_are_left_alone(tmp_path: Path) -> None:
     ("variable", "text", "key", "value"),
     [
         ("FUSION_BACKBONES", "xception, resnet50,", "backbones", ("xception", "resnet50")),
+        ("FUSION_EXPECT_MANIFEST", "sha256:1,2", "expect_manifest", ("sha256:1", "2")),
         ("FUSION_FOLLOW_SYMLINKS", "Yes", "follow_symlinks", True),
         ("FUSION_FOLLOW_SYMLINKS", "0", "follow_symlinks", False),
         ("FUSION_MAX_MEGAPIXELS", "1.5", "max_megapixels", 1.5),
@@ -84,6 +85,12 @@ def test_variables_of_the_wrong_type(tmp_path: Path, variable: str, text: str) -
 def test_variables_that_resemble_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'FUSION_CACH': did you mean 'FUSION_CACHE'"):
         load_settings({}, {"FUSION_CACH": "x"}, tmp_path)
+    for variable in ("FUSION_SEDE", "FUSION_CAHCE", "FUSION_DATASETS", "FUSION_BACKBONE"):
+        with pytest.raises(UsageError, match=f"'{variable}': did you mean"):
+            load_settings({}, {variable: "x"}, tmp_path, ["--backbone"])
+    assert load_settings({}, {"FUSION_GRACE": "x"}, tmp_path) == Settings()
+    with pytest.raises(UsageError, match="FUSION_GRACE is not read: unset it, and give --grace"):
+        load_settings({}, {"FUSION_GRACE": "x"}, tmp_path, ["--grace"])
     assert load_settings({}, {"FUSION_TEST_DATA": "x", "FUSION_REACTOR": "y"}, tmp_path) == Settings()
 
 
@@ -98,6 +105,7 @@ def test_variables_that_resemble_one(tmp_path: Path) -> None:
         ("data = ['a']", "data in '.*' must be of type str"),
         ("backbones = 'xception'", "must be a list of names"),
         ("backbones = [1]", "must be a list of names"),
+        ("expect_manifest = 'sha256:1'", "must be a list of digests"),
         ("backbone = 3", "must be written as tables"),
         ("[backbone]\nx = 3", "must be written as tables"),
         ("[backbone.x]\nmodle = 'timm:a'", "unknown key 'modle': did you mean 'model'"),

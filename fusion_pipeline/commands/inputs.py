@@ -194,7 +194,6 @@ def run_training(
     names: Sequence[str],
     index: str | None,
     progress: Callable[[int, int], None],
-    expected: Sequence[str] = (),
 ) -> Training:
     """Train what the settings ask for."""
     from fusion_pipeline.executors import make_executor
@@ -205,7 +204,7 @@ def run_training(
 
     backbones = expand_names(names or settings.backbones, settings.backbones)
     stores = choose_stores(opened_cache(settings), chosen_dataset(settings), backbones, index)
-    expect_manifests([stores[0].index, *stores], expected)
+    expect_manifests([stores[0].index, *stores], settings.expect_manifest)
     return train(
         stores,
         gate=settings.gate,

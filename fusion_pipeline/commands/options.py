@@ -121,17 +121,15 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         help="What runs the tasks; the results are the same bytes. [default: processes]",
     ),
     "runs": click.option("--runs", type=_FOLDER, metavar="DIR", help="Folder for the trained models. [default: runs]"),
+    "expect_manifest": click.option(
+        "--expect-manifest",
+        multiple=True,
+        metavar="SHA256",
+        callback=lambda _context, _parameter, digests: digests or None,
+        help="Refuse a store, the index included, whose manifest has another digest; repeats. 'fusion cache info' "
+        "tells them.",
+    ),
 }
-
-expects_manifests = click.option(
-    "--expect-manifest",
-    "expected",
-    multiple=True,
-    metavar="SHA256",
-    help="Refuse a store, the index included, whose manifest has another digest; repeats. 'fusion cache info' tells "
-    "them.",
-)
-"""Option of the commands that take stores from a cache which others can write to."""
 
 _JSON = click.option("--json", "json_wanted", is_flag=True, help="Write one JSON document to stdout.")
 _DEBUG = click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
@@ -171,4 +169,11 @@ def uses(*names: str, interrupted: str = STARTS_ANEW) -> Callable[[F], Callable[
 
 def read_settings(given: dict[str, Any]) -> Settings:
     """Return the settings of this process, with the options that were given."""
-    return load_settings(given, os.environ, Path.cwd())
+    return load_settings(given, os.environ, Path.cwd(), _flags())
+
+
+def _flags() -> set[str]:
+    """Return the options of the running command that are no settings."""
+    context = click.get_current_context(silent=True)
+    parameters = context.command.params if context is not None else []
+    return {flag for item in parameters if item.name not in _OPTIONS for flag in item.opts + item.secondary_opts}

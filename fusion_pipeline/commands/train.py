@@ -7,7 +7,7 @@ import click
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.lines import training_lines
-from fusion_pipeline.commands.options import complete_backbones, expects_manifests, uses
+from fusion_pipeline.commands.options import complete_backbones, uses
 from fusion_pipeline.config import Settings
 
 
@@ -23,11 +23,10 @@ from fusion_pipeline.config import Settings
 @click.option(
     "--index", metavar="KEY", help="Version of the images, as 'fusion cache ls' shows it. [default: last extracted]"
 )
-@expects_manifests
-@uses("gate", "data", "dataset", "cache", "local_copy", "folds", "seed", "executor", "workers", "runs")
-def train(
-    names: tuple[str, ...], index: str | None, expected: tuple[str, ...], settings: Settings, console: Console
-) -> None:
+@uses(
+    "gate", "data", "dataset", "cache", "local_copy", "folds", "seed", "executor", "workers", "runs", "expect_manifest"
+)
+def train(names: tuple[str, ...], index: str | None, settings: Settings, console: Console) -> None:
     """Train experts and a gate from the cache, and score them by cross-validation.
 
     One expert (softmax regression) per backbone, its penalty chosen inside the training rows; the gate learns from
@@ -47,7 +46,7 @@ def train(
       fusion train --data flowers17 --gate embedding
     """
     with console.tasks() as progress:
-        result = inputs.run_training(settings, names, index, progress, expected)
+        result = inputs.run_training(settings, names, index, progress)
     if len(result.found.classifier.backbones_) == 1:
         console.warn("one backbone leaves nothing to fuse. Name another with --backbone to see what fusing gains.")
     console.tell(training_lines(result))

@@ -304,7 +304,7 @@ def test_a_stopped_extraction_is_not_silently_left(here: Path) -> None:
     assert fusion("extract", "--partition-rows", "4").code == 0
 
 
-def test_expected_manifests(here: Path) -> None:
+def test_expected_manifests(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pictures(here / "flowers", per_class=4)
     document = fusion("extract", "--json").document
     digests = [document["index"]["manifest"], document["stores"][0]["manifest"]]
@@ -313,6 +313,12 @@ def test_expected_manifests(here: Path) -> None:
     message = failure(16, "train", "--gate", "average", *given[:2])
     assert digests[1] in message
     assert "not among those expected" in message
+    monkeypatch.setenv("FUSION_EXPECT_MANIFEST", digests[0])
+    assert digests[1] in failure(16, "train", "--gate", "average")
+    assert digests[1] in failure(16, "cache", "push", "home")
+    assert fusion("train", "--gate", "average", *given).code == 0, "an option beats a variable"
+    monkeypatch.setenv("FUSION_EXPECT_MANIFEST", ", ".join(digests))
+    assert fusion("cache", "push", "home").code == 0
 
 
 @pytest.mark.parametrize("arguments", [("train", "--folds", "1"), ("extract", "--bogus"), ("predict",), ("nonsense",)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -12,7 +13,7 @@ from fusion_pipeline import __version__
 from fusion_pipeline.commands import main
 from fusion_pipeline.commands.options import _OPTIONS
 from fusion_pipeline.config import Settings
-from tests.commands.made import fusion
+from tests.commands.made import failure, fusion
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -62,6 +63,30 @@ def test_defaults_in_the_help_are_the_defaults() -> None:
         for name in stated
         if name != "dataset"
     }
+
+
+def test_the_help_names_the_keys() -> None:
+    listed = fusion("--help").output.split("The keys are")[1].split(", which --backbone")[0]
+    assert set(re.findall(r"\w+", listed)) - {"and"} == {*_OPTIONS, "backbones"}
+
+
+@pytest.mark.parametrize("path", [path for path, command in ALL.items() if not isinstance(command, click.Group)])
+def test_variables_of_options_that_have_none(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that has the option refuses them: it would pass them over."""
+    arguments = ["x" for item in ALL[path].params if isinstance(item, click.Argument) and item.required]
+    words = [*path, *arguments, *(["--to", "x"] if path[-1] in ("export", "migrate") else [])]
+    own = {item.opts[0] for item in ALL[path].params if item.name not in _OPTIONS and item.opts[0].startswith("--")}
+    for flag in own - {"--backbone"}:
+        variable = f"FUSION_{flag[2:].replace('-', '_').upper()}"
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "1")
+            assert failure(2, *words) == f"Error: {variable} is not read: unset it, and give {flag}."
+
+
+def test_variables_of_the_options_of_other_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("FUSION_GRACE", "FUSION_SUBSET", "FUSION_TO"):
+        monkeypatch.setenv(variable, "1")
+    assert fusion("backbones").code == 0
 
 
 def test_version() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,6 +54,7 @@ TRAIN = {
     "executor": "loop",
     "workers": 5,
     "runs": "models",
+    "expect_manifest": "sha256:12",
 }
 
 
@@ -138,8 +140,10 @@ def test_extract_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPat
 
 @WAYS
 def test_train_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPatch, give: Give) -> None:
-    calls.patch(monkeypatch, "train.run", "choose_stores", result=["the stores"])
+    stored = SimpleNamespace(index="the index")
+    calls.patch(monkeypatch, "train.run", "choose_stores", result=[stored])
     calls.patch(monkeypatch, "train.run", "train")
+    calls.patch(monkeypatch, "store.care.trust", "expect_manifests", result=True)
     calls.patch(monkeypatch, "store", "Cache", result=CACHE, called="opened")
     give("train", TRAIN, monkeypatch)
     (cache, dataset, backbones, index), _ = calls["choose_stores"]
@@ -147,7 +151,8 @@ def test_train_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPatch
     assert calls["opened"] == (("stores",), {"copy": "copies", "single_writer": False})
     assert (dataset, backbones, index) == ("garden", (), None)
     stores, named = calls["train"]
-    assert stores == (["the stores"],)
+    assert stores == ([stored],)
+    assert calls["expect_manifests"] == ((["the index", stored], ("sha256:12",)), {})
     assert isinstance(named.pop("executor"), LoopExecutor)
     named.pop("progress")
     assert named == {"gate": "stacking", "split": Split(folds=4, seed=9), "runs": "models", "seed": 9}

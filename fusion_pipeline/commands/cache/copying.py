@@ -10,7 +10,7 @@ import click
 
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
-from fusion_pipeline.commands.options import complete_backbones, expects_manifests
+from fusion_pipeline.commands.options import complete_backbones
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import printable
 
@@ -37,7 +37,7 @@ _ALL_VERSIONS = click.option(
 
 def chooses_stores(body: F) -> F:
     """Stack the options that say which stores to copy on a command."""
-    return _BACKBONE(_ALL_VERSIONS(expects_manifests(body)))
+    return _BACKBONE(_ALL_VERSIONS(body))
 
 
 def copy_stores(
@@ -45,7 +45,6 @@ def copy_stores(
     console: Console,
     places: tuple[Cache, Cache],
     names: Sequence[str],
-    expected: Sequence[str],
     *,
     all_versions: bool,
 ) -> None:
@@ -57,7 +56,7 @@ def copy_stores(
     source, target = places
     backbones = expand_names(names, settings.backbones)
     stores = select_stores(source, inputs.named_dataset(settings, source), backbones, all_versions=all_versions)
-    done = transfer(stores, source, target, functools.partial(console.progress, unit="B"), expected)
+    done = transfer(stores, source, target, functools.partial(console.progress, unit="B"), settings.expect_manifest)
     console.tell(map(_line, done))
     copied, found = sum(item.copied for item in done), sum(item.found for item in done)
     kept = f"; {_megabytes(found)} had arrived before" if found else ""

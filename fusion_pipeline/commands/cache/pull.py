@@ -14,12 +14,11 @@ from fusion_pipeline.config import Settings
 @click.command()
 @click.argument("place", metavar="FROM")
 @chooses_stores
-@uses("data", "dataset", "cache", "single_writer", interrupted=RESUMES)
+@uses("data", "dataset", "cache", "single_writer", "expect_manifest", interrupted=RESUMES)
 def pull(
     place: str,
     names: tuple[str, ...],
     all_versions: bool,
-    expected: tuple[str, ...],
     settings: Settings,
     console: Console,
 ) -> None:
@@ -38,4 +37,4 @@ def pull(
     from fusion_pipeline.store import Cache
 
     places = (Cache(place), inputs.opened_cache(settings))
-    copy_stores(settings, console, places, names, expected, all_versions=all_versions)
+    copy_stores(settings, console, places, names, all_versions=all_versions)

@@ -14,12 +14,11 @@ from fusion_pipeline.config import Settings
 @click.command()
 @click.argument("place", metavar="TO")
 @chooses_stores
-@uses("data", "dataset", "cache", "single_writer", interrupted=RESUMES)
+@uses("data", "dataset", "cache", "single_writer", "expect_manifest", interrupted=RESUMES)
 def push(
     place: str,
     names: tuple[str, ...],
     all_versions: bool,
-    expected: tuple[str, ...],
     settings: Settings,
     console: Console,
 ) -> None:
@@ -35,4 +34,4 @@ def push(
     from fusion_pipeline.store import Cache
 
     places = (inputs.opened_cache(settings), Cache(place, single_writer=settings.single_writer))
-    copy_stores(settings, console, places, names, expected, all_versions=all_versions)
+    copy_stores(settings, console, places, names, all_versions=all_versions)
