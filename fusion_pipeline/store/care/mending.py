@@ -132,15 +132,24 @@ def restore_manifests(stores: DatasetStores) -> list[str]:
             if found.manifest.minor >= 1 and backend.read(copy) != found.manifest_bytes:
                 backend.write(copy, found.manifest_bytes)
                 restored.append(copy)
-        elif found is None or _is_damage(found):
-            before = backend.read(f"{place}/{MANIFEST}")
-            content = _good_copy(stores, folder)
-            if content is not None and backend.swap(f"{place}/{MANIFEST}", before, content):
-                restored.append(f"{place}/{MANIFEST}")
+        elif (found is None or _is_damage(found)) and _restore_manifest(stores, folder):
+            restored.append(f"{place}/{MANIFEST}")
     if not stores.current_is_whole():
         stores.forget_current()
         restored.append(f"{name}/current.json")
     return restored
+
+
+def _restore_manifest(stores: DatasetStores, folder: str) -> bool:
+    """Restore a manifest from its copy, unless it can be read by now: somebody published or restored it meanwhile."""
+    backend, path = stores.cache.backend, f"{stores.name}/{folder}/{MANIFEST}"
+    before = backend.read(path)
+    try:
+        stores.open(folder)
+    except FusionError as error:
+        content = _good_copy(stores, folder) if before is None or _is_damage(error) else None
+        return content is not None and backend.swap(path, before, content)
+    return False
 
 
 def _is_damage(error: FusionError) -> bool:

@@ -169,8 +169,14 @@ def lost_manifests(stores: DatasetStores) -> list[str]:
     }
     if not any(suspects.values()):
         return []
+    # Whoever publishes announces it before the copy, and takes that back after the manifest. Asked in this order,
+    # a store that was on its way at the first look is still announced, or has its manifest by the last one.
     announced = being_published(backend, name)
-    return [folder for folder, found in suspects.items() if set(found) - announced]
+    return [
+        folder
+        for folder, found in suspects.items()
+        if set(found) - announced and backend.length(f"{name}/{folder}/{MANIFEST}") is None
+    ]
 
 
 def _verify_copy(store: Store, subset: Subset) -> Iterator[Damage]:

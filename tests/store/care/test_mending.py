@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusion_pipeline.errors import FormatError
+from fusion_pipeline.errors import FormatError, IntegrityError
 from fusion_pipeline.store import Cache, DatasetStores, Store
 from fusion_pipeline.store.care.mending import DamagedStore, restore_manifests
 from fusion_pipeline.store.care.semantic import verify_all
@@ -220,6 +220,24 @@ def test_what_is_being_published_is_not_restored(tmp_path: Path) -> None:
     assert restore_manifests(Cache(tmp_path)[DATASET]) == []
     assert not manifest_of(store).exists()
     attempt.close()
+
+
+@pytest.mark.parametrize("look", ["lost", "damaged"])
+def test_a_manifest_that_came_meanwhile_stays(
+    stores: DatasetStores, store: Store, look: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody published or restored it after the look; the copy of a loser, newer than it, lies there still."""
+    backend = stores.cache.backend
+    loser = replace(store.manifest, attempt="0123", made={"created": "9999"})
+    backend.write(manifest_copy(folder_of(store), "0123"), loser.to_bytes())
+    backend.write(f"{folder_of(store)}/attempts/0123/zarr.json", b"{}")
+    if look == "lost":
+        monkeypatch.setattr("fusion_pipeline.store.care.mending.lost_manifests", lambda _: [store.folder])
+    else:
+        found = [(store.folder, IntegrityError("damaged when it was looked at"))]
+        monkeypatch.setattr(DatasetStores, "survey", lambda _: found)
+    assert restore_manifests(stores) == []
+    assert manifest_of(store).read_bytes() == store.manifest_bytes
 
 
 NEWER = [

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from fusion_pipeline.errors import UsageError
-from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store import Cache, DatasetStores, Store
 from fusion_pipeline.store.care.verify import ALL, Damage, Subset, lost_manifests, verify, verify_dataset
 from fusion_pipeline.store.making.publication import Publication
 from fusion_pipeline.store.storage.local import LocalBackend
-from tests.store.made import DATASET, as_format_1_0, open_attempt, publish, publish_index, publish_on, root_of
+from tests.store.failpoints import before_the_call
+from tests.store.made import DATASET, as_format_1_0, finish, open_attempt, publish, publish_index, publish_on, root_of
 
 BACKBONE = ("features", "imagenet_probabilities", "status", "head_weight", "head_bias")
 INDEX = ("thumbnails_32", "status", "sample_path_bytes", "sample_path_offsets", "sha256", "label")
@@ -317,6 +318,29 @@ def test_what_the_dead_announced_hides_no_lost_manifest(store: Store) -> None:
     assert (report.folder, report.damage) == (store.folder, [Damage("manifest.json", "missing")])
     assert "'fusion cache repair' restores it" in report.reason
     attempt.close()
+
+
+def test_a_store_that_is_published_while_it_is_looked_for_is_not_lost(
+    backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first look there is the copy and no manifest; at the second one the attempt is gone as well."""
+    cache, found = Cache(tmp_path), list[list[str]]()
+    cache.backend = backend
+    attempt, true_swap = open_attempt(backend), backend.swap
+
+    def swap(*arguments: Any) -> bool:
+        def go_on() -> None:
+            assert true_swap(*arguments)
+            attempt.discard()
+
+        with monkeypatch.context() as patch:
+            before_the_call(patch, backend, "entries", go_on, f"{DATASET}/attempts")
+            found.append(lost_manifests(DatasetStores(cache, DATASET)))
+        return backend.length(arguments[0]) is not None
+
+    monkeypatch.setattr(backend, "swap", swap)
+    assert finish(attempt)[1]
+    assert found == [[]]
 
 
 def test_a_store_on_any_storage(backend: Any) -> None:
