@@ -66,7 +66,28 @@ def named_dataset(settings: Settings, home: Cache) -> str | None:
         If the cache has none of it.
     """
     name = chosen_dataset(settings) if settings.given & {"data", "dataset"} else None
-    return None if name is None else home[name].name
+    return None if name is None else named_datasets(home, [name])[0]
+
+
+def named_datasets(home: Cache, names: Sequence[str]) -> list[str]:
+    """Return the names that data sets have in the cache, of those that were given.
+
+    Raises
+    ------
+    IncompleteError
+        If the cache has none of one.
+    """
+    from fusion_pipeline.images.index import dataset_name
+
+    found = [dataset_name(name) for name in names]
+    for name in found:
+        if name not in home:
+            known = ", ".join(f"'{printable(other)}'" for other in home) or "nothing yet"
+            raise IncompleteError(
+                f"Cache '{printable(home.location)}' has no data set '{printable(name)}' (it has {known}). Correct the "
+                "name, or the place of the cache."
+            )
+    return found
 
 
 def chosen_backbones(settings: Settings, names: Sequence[str]) -> tuple[Backbone, ...]:

@@ -252,14 +252,25 @@ def expand_names(names: Sequence[str], configured: Sequence[str]) -> tuple[str, 
     ('b', 'a', 'c')
     """
     expanded: list[str] = []
-    for name in (part.strip() for given in names for part in given.split(",")):
+    for name in split_names(names):
         if name == "all" and not configured:
             raise UsageError(
                 "'--backbone all' means the backbones of the configuration, which names none. "
                 'Add backbones = ["xception"] to fusion.toml, or name them.'
             )
-        expanded += {"all": configured, "paper": PAPER}.get(name, (name,)) if name else ()
+        expanded += {"all": configured, "paper": PAPER}.get(name, (name,))
     return tuple(dict.fromkeys(expanded))
+
+
+def split_names(names: Sequence[str]) -> list[str]:
+    """Return names with commas split.
+
+    Examples
+    --------
+    >>> split_names(["b, a", "c,"])
+    ['b', 'a', 'c']
+    """
+    return [name for given in names for part in given.split(",") if (name := part.strip())]
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:

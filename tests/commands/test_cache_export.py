@@ -60,3 +60,9 @@ def test_what_is_refused(store: Store, tmp_path: Path) -> None:
     assert fusion("cache", "export", "--to", "out").code == 2
     assert fusion("cache", "export", "alpha").code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_names_may_be_separated_by_commas(store: Store) -> None:
+    publish(Path(store.backend.location), "beta", recipe={"kind": "backbone", "made": "otherwise"})
+    document = fusion("cache", "export", "alpha,beta", "--to", "out", "--json").document
+    assert [item["backbone"] for item in document["stores"]] == ["alpha", "beta"]

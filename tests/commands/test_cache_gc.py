@@ -105,3 +105,11 @@ def test_names_from_outside_are_escaped(cache: Path) -> None:
     (folder / "attempt.json").touch()
     os.utime(folder / "attempt.json", (0, 0))
     assert "attempts/al\\x1b[2Jpha\\n-1  (attempt" in fusion("cache", "gc").output
+
+
+def test_data_sets_are_named_as_extract_names_them(cache: Path) -> None:
+    (cache / DATASET).rename(cache / "my-flowers")
+    assert fusion("cache", "gc", "my flowers").code == 0
+    line = failure(10, "cache", "gc", "my pets")
+    assert "no data set 'my-pets' (it has 'my-flowers'). Correct the name" in line
+    assert "--dataset" not in line

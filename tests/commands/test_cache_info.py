@@ -150,6 +150,7 @@ def test_which_stores(store: Store) -> None:
         return [item["folder"] for item in fusion("cache", "info", *names, "--json").document["stores"]]
 
     assert named() == [index.folder, store.folder]
+    assert named(f"{other.folder}, alpha") == [other.folder, store.folder]
     assert named("index") == [index.folder]
     assert named(other.folder, "alpha") == [other.folder, store.folder]
     assert named(f"{DATASET}/{other.folder}", "--dataset", DATASET) == [other.folder]

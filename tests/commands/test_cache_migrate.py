@@ -65,6 +65,13 @@ def test_what_is_left_out_decides_the_exit_code(old: Path) -> None:
     assert "Note: 'flowers/small_resnet-3e69a14772a9' was left out. File " in outcome.errors
 
 
+def test_data_sets_are_named_as_extract_names_them(old: Path) -> None:
+    (old / "flowers").rename(old / "my-flowers")
+    assert fusion("cache", "migrate", "my flowers", "--to", "new").code == 0
+    assert list(Cache("new")) == ["my-flowers"]
+    assert "--dataset" not in failure(10, "cache", "migrate", "pets", "--to", "new")
+
+
 def test_wrong_calls(old: Path, tmp_path: Path) -> None:
     assert "lies in the cache" in failure(2, "cache", "migrate", "--to", "cache/new")
     assert "no data set 'pets'" in failure(10, "cache", "migrate", "pets", "--to", "new")

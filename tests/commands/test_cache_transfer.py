@@ -126,6 +126,14 @@ def test_one_backbone_of_one_data_set(here: Path) -> None:
     assert [store.name for store in Cache(here / "home")[DATASET].current()] == ["index", "beta"]
 
 
+def test_all_backbones_are_all_that_are_there(here: Path) -> None:
+    """Whatever the configuration names."""
+    (here / "fusion.toml").write_text('backbones = ["gamma"]')
+    for names in ("all", "alpha,all"):
+        document = fusion("cache", "pull", "cache", "--cache", "home", "--backbone", names, "--json").document
+        assert stated(document, "backbone") == [("index",), ("alpha",), ("beta",)]
+
+
 def test_all_versions(here: Path) -> None:
     publish(here / "cache", FEATURES, LABELS, version="sha256:" + "9" * 64)
     current = fusion("cache", "push", "home", "--json").document

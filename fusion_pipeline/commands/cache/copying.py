@@ -26,7 +26,7 @@ _BACKBONE = click.option(
     multiple=True,
     metavar="NAME[,NAME...]",
     shell_complete=complete_backbones,
-    help="Backbones to copy, each with its index; repeats. [default: all]",
+    help="Backbones to copy, each with its index; repeats. 'all' is every one that is there. [default: all]",
 )
 _ALL_VERSIONS = click.option(
     "--all-versions",
@@ -49,12 +49,12 @@ def copy_stores(
     all_versions: bool,
 ) -> None:
     """Copy stores from the first place to the second, and say what became of each."""
-    from fusion_pipeline.extract.backbones import expand_names
+    from fusion_pipeline.extract.backbones import expand_names, split_names
     from fusion_pipeline.store.care.selection import select_stores
     from fusion_pipeline.store.care.transfer import transfer
 
     source, target = places
-    backbones = expand_names(names, settings.backbones)
+    backbones = () if "all" in split_names(names) else expand_names(names, settings.backbones)
     stores = select_stores(source, inputs.named_dataset(settings, source), backbones, all_versions=all_versions)
     done = transfer(stores, source, target, functools.partial(console.progress, unit="B"), settings.expect_manifest)
     console.tell(map(_line, done))

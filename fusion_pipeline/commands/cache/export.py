@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="STORE...", shell_complete=complete_backbones)
+@click.argument("names", nargs=-1, required=True, metavar="STORE[,STORE...]...", shell_complete=complete_backbones)
 @click.option("--to", "target", required=True, type=click.Path(), metavar="DIR", help="Folder to make.")
 @click.option(
     "--format",
@@ -39,10 +39,11 @@ def export(names: tuple[str, ...], target: str, file_format: str, settings: Sett
     Example:
       fusion cache export xception resnet50 --to features --format parquet
     """
+    from fusion_pipeline.extract.backbones import split_names
     from fusion_pipeline.store.care import export as exporting
     from fusion_pipeline.store.care.selection import name_stores
 
-    stores = name_stores(inputs.opened_cache(settings), inputs.chosen_dataset(settings), names)
+    stores = name_stores(inputs.opened_cache(settings), inputs.chosen_dataset(settings), split_names(names))
     written = exporting.export(stores, target, cast("Format", file_format))
     for (name, path), store in zip(written.items(), stores, strict=True):
         console.say(f"{printable(name):<20} {store.rows:>9,} rows  {printable(str(path))}")

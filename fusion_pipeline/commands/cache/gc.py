@@ -46,7 +46,7 @@ def collect_garbage(names: tuple[str, ...], grace: float, delete: bool, settings
     from fusion_pipeline.store.care.gc import collect
 
     home = inputs.opened_cache(settings)
-    found = collect(home, names, grace * _DAY_SECONDS, delete=delete)
+    found = collect(home, inputs.named_datasets(home, names), grace * _DAY_SECONDS, delete=delete)
     console.tell(_lines(found, home.location))
     if found.own_clock:
         console.warn("The cache cannot be written to: --grace was reckoned by the clock of this machine.")

@@ -25,7 +25,7 @@ _DEVIATIONS = {
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[STORE]...")
+@click.argument("names", nargs=-1, metavar="[STORE[,STORE...]]...")
 @uses("data", "dataset", "cache")
 def info(names: tuple[str, ...], settings: Settings, console: Console) -> None:
     """Tell all that is known of stores.
@@ -38,10 +38,11 @@ def info(names: tuple[str, ...], settings: Settings, console: Console) -> None:
     Example:
       fusion cache info xception
     """
+    from fusion_pipeline.extract.backbones import split_names
     from fusion_pipeline.store.care.selection import name_stores, select_stores
 
     home, dataset = inputs.opened_cache(settings), inputs.chosen_dataset(settings)
-    stores = name_stores(home, dataset, names) if names else select_stores(home, dataset)
+    stores = name_stores(home, dataset, split_names(names)) if names else select_stores(home, dataset)
     found = [(store, _bad_rows(store)) for store in stores]
     for store, bad in found:
         console.tell(_lines(store, bad))

@@ -40,7 +40,8 @@ def migrate(names: tuple[str, ...], place: str, settings: Settings, console: Con
     source = inputs.opened_cache(settings)
     target = Cache(place, single_writer=settings.single_writer)
     done = []
-    for item in copy_all(source, target, names, functools.partial(console.progress, unit="B")):
+    chosen = inputs.named_datasets(source, names)
+    for item in copy_all(source, target, chosen, functools.partial(console.progress, unit="B")):
         done.append(item)
         _tell(item, console)
     if not done:
