@@ -66,6 +66,10 @@ class DeniedError(StorageError):
     """The storage does not let this user read or write there."""
 
 
+class BrokenFileError(StorageError):
+    """The storage answers, and its disk cannot give this one file any more."""
+
+
 class RefusedError(FusionError):
     """Something was refused because it cannot be trusted."""
 

@@ -78,3 +78,15 @@ def before_the_call(
         return true(path, *arguments)
 
     monkeypatch.setattr(backend, verb, call)
+
+
+def fail_to_open(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """Let the file system refuse to open the files whose path ends so."""
+    true_open = os.open
+
+    def failing(path: Any, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith(name):
+            raise OSError(number, os.strerror(number))
+        return true_open(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", failing)

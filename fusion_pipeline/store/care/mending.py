@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusion_pipeline.errors import FormatError, FusionError, IntegrityError
+from fusion_pipeline.errors import BrokenFileError, FormatError, FusionError, IntegrityError, StorageError
 from fusion_pipeline.store import layout
 from fusion_pipeline.store.cache import Cache, DatasetStores
 from fusion_pipeline.store.care.verify import lost_manifests, verify
@@ -57,6 +57,8 @@ class DamagedStore:
         ------
         FormatError
             If another version wrote it.
+        StorageError
+            If the storage does not answer, or denies access.
         """
         content = cache.backend.read(f"{folder}/{MANIFEST}")
         if content is None:
@@ -76,13 +78,20 @@ class DamagedStore:
     def hand_over(self, attempt: Attempt, encoder: GroupEncoder) -> None:
         """Let an attempt take over the partitions none of whose files are damaged.
 
-        Whose rows they are says the index; where it cannot be read, everything is computed again.
+        Whose rows they are says the index; where that is damaged or missing, everything is computed again.
+
+        Raises
+        ------
+        StorageError
+            If the storage does not answer, or denies access: what is good is not computed again.
         """
         if self.store is None or self.store.manifest.partition_rows != encoder.partition_rows:
             return
         try:
             samples, status = self.store.sample_sha256, self._status(encoder)
-        except FusionError:
+        except FusionError as error:
+            if isinstance(error, StorageError) and not isinstance(error, BrokenFileError):
+                raise
             return
         files, rows = self.store.manifest.files, encoder.partition_rows
         for partition in range(encoder.partitions):

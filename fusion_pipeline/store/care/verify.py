@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from fusion_pipeline.errors import FusionError, UsageError, printable
+from fusion_pipeline.errors import BrokenFileError, FusionError, RefusedError, StorageError, UsageError, printable
 from fusion_pipeline.store.cache import CURRENT, DatasetStores
 from fusion_pipeline.store.making.unfinished import being_published
 from fusion_pipeline.store.manifest import FileEntry, NewerFormatError
@@ -115,9 +115,16 @@ def verify_dataset(stores: DatasetStores, *, read: bool = True, subset: Subset =
     Report
         The newest store first; then the stores whose manifest is damaged, or lost; then the list of the current ones,
         if it is damaged.
+
+    Raises
+    ------
+    StorageError
+        If the storage does not answer, or denies access: what cannot be seen is not damaged.
     """
     backend = stores.cache.backend
     for folder, found in stores.survey():
+        if isinstance(found, StorageError) and not isinstance(found, BrokenFileError):
+            raise found
         if isinstance(found, FusionError):
             kind = NEWER if isinstance(found, NewerFormatError) else "content"
             yield Report(stores.name, folder, None, [Damage(MANIFEST, kind)], str(found))
@@ -150,6 +157,11 @@ def verify(store: Store, *, read: bool = True, subset: Subset = ALL) -> Iterator
     ------
     Damage
         In the order of the file names.
+
+    Raises
+    ------
+    StorageError
+        If the storage does not answer, or denies access.
     """
     yield from _verify_copy(store, subset)
     prefix = store.file("")
@@ -208,8 +220,11 @@ def _verify_file(store: Store, name: str, lengths: Mapping[str, int], *, read: b
 
 
 def _readable(backend: Backend, path: str, at_most: int | None = None) -> bytes | None:
-    """Return the content of a file; None also for one that fails to be read, or is a link or a pipe."""
-    with suppress(FusionError):
+    """Return the content of a file; None also for one that its disk cannot give, or that is a link or a pipe.
+
+    A storage that does not answer, or denies access, tells nothing of the file: that ends the verifying.
+    """
+    with suppress(BrokenFileError, RefusedError):
         return backend.read(path, at_most)
     return None
 

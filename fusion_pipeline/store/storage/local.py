@@ -11,12 +11,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from fusion_pipeline.errors import DeniedError, RefusedError, StorageError, printable
+from fusion_pipeline.errors import BrokenFileError, DeniedError, RefusedError, StorageError, printable
 from fusion_pipeline.store.storage.backend import Backend, Entries, StoredFile, drain, is_partial, partial_name
 from fusion_pipeline.store.storage.durable import HalfWritten, make_folders, sync_folder
 
 _NO_FILE = (errno.ELOOP, errno.ENXIO)  # a link; a socket
 _DENIED = (errno.EACCES, errno.EPERM)
+_BROKEN = (errno.EIO, errno.EBADMSG)
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV)
 _TRIES = 5
 
@@ -294,10 +295,15 @@ class LocalBackend(Backend):
                     f"No space for '{where}': {size}{self.free_bytes():,} free. "
                     "Make room, then run the same command again."
                 ) from error
-            kind = DeniedError if error.errno in _DENIED else StorageError
-            raise kind(
+            raise _kind_of(error, reading=needed is None)(
                 f"Storage failed at '{where}': {error.strerror or error}. Mend it, then run the same command again."
             ) from error
+
+
+def _kind_of(error: OSError, *, reading: bool) -> type[StorageError]:
+    if error.errno in _DENIED:
+        return DeniedError
+    return BrokenFileError if reading and error.errno in _BROKEN else StorageError
 
 
 def _replace(target: Path, content: bytes) -> None:

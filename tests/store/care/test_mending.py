@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fusion_pipeline.errors import FormatError, IntegrityError
+from fusion_pipeline.errors import FormatError, IntegrityError, StorageError
 from fusion_pipeline.store import Cache, DatasetStores, Store
 from fusion_pipeline.store.care.mending import DamagedStore, restore_manifests
 from fusion_pipeline.store.care.semantic import verify_all
@@ -20,6 +22,7 @@ from fusion_pipeline.store.making.publication import Publication
 from fusion_pipeline.store.paths import manifest_copy
 from fusion_pipeline.store.storage.local import LocalBackend
 from tests.builders import tree_bytes
+from tests.store.failpoints import fail_to_open
 from tests.store.made import (
     DATASET,
     FEATURES,
@@ -377,6 +380,21 @@ def test_without_knowing_whose_rows_they_are_nothing_is_taken_over(store: Store,
         case "no manifest":
             flip(manifest_of(store))
     attempt = mended(store, encoder)
+    assert list(attempt.records()) == []
+    attempt.close()
+
+
+@pytest.mark.parametrize(("number", "raises"), [(errno.EACCES, True), (errno.ETIMEDOUT, True), (errno.EIO, False)])
+def test_an_index_that_cannot_be_seen_costs_no_computation(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool
+) -> None:
+    flip(store.path / "features/c/1/0")
+    damaged = DamagedStore.find(Cache(root_of(store)), folder_of(store))
+    assert damaged is not None
+    attempt = open_attempt(store.backend)
+    fail_to_open(monkeypatch, "sha256/c/0/0", number)
+    with pytest.raises(StorageError) if raises else nullcontext():
+        damaged.hand_over(attempt, make_encoder())
     assert list(attempt.records()) == []
     attempt.close()
 

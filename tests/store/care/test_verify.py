@@ -10,14 +10,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
+from obstore.store import MemoryStore
 
-from fusion_pipeline.errors import UsageError
+from fusion_pipeline.errors import StorageError, UsageError
 from fusion_pipeline.store import Cache, DatasetStores, Store
 from fusion_pipeline.store.care.verify import ALL, Damage, Subset, lost_manifests, verify, verify_dataset
 from fusion_pipeline.store.making.publication import Publication
 from fusion_pipeline.store.storage.local import LocalBackend
-from tests.store.failpoints import before_the_call
+from fusion_pipeline.store.storage.objects import ObjectBackend
+from tests.store.failpoints import before_the_call, fail_to_open
 from tests.store.made import DATASET, as_format_1_0, finish, open_attempt, publish, publish_index, publish_on, root_of
 
 BACKBONE = ("features", "imagenet_probabilities", "status", "head_weight", "head_bias")
@@ -192,16 +195,34 @@ def test_what_is_no_file_is_named_and_never_waited_for(store: Store, name: str, 
     assert named(root_of(store)) == relative(root_of(store), path)
 
 
-def test_a_file_that_the_disk_fails_to_give_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    true_open = os.open
-
-    def broken(path: Any, *arguments: Any, **options: Any) -> int:
-        if str(path).endswith("features/c/0/0"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return true_open(path, *arguments, **options)
-
-    monkeypatch.setattr(os, "open", broken)
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBADMSG])
+def test_a_file_that_the_disk_fails_to_give_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    fail_to_open(monkeypatch, "features/c/0/0", number)
     assert list(verify(store)) == [Damage("features/c/0/0", "missing")]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.parametrize("name", ["features/c/0/0", "ATTEMPT.json", "manifest.json"])
+def test_what_cannot_be_seen_is_not_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    fail_to_open(monkeypatch, name.replace("ATTEMPT", store.manifest.attempt), number)
+    with pytest.raises(StorageError, match=os.strerror(number)) as caught:
+        list(verify_dataset(Cache(root_of(store))[DATASET]))
+    assert caught.value.exit_code == 15
+
+
+def test_a_server_that_denies_access_has_lost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = publish_on(ObjectBackend("s3://team/features", store=MemoryStore()))
+
+    def denied(*_: Any, **__: Any) -> Any:
+        raise PermissionError("403")
+
+    monkeypatch.setattr(obstore, "get", denied)
+    with pytest.raises(StorageError, match="access denied"):
+        list(verify(store))
 
 
 def test_every_array_is_read(store: Store) -> None:
