@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import FusionError, IncompleteError, UsageError, printable
+from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, UsageError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.backbones import Backbone
@@ -107,10 +107,13 @@ def chosen_backbones(settings: Settings, names: Sequence[str]) -> tuple[Backbone
 def extraction_options(settings: Settings) -> Options:
     """Return how stage one runs."""
     from fusion_pipeline.extract.options import Options
-    from fusion_pipeline.images.decode import DecodeBudget
+    from fusion_pipeline.images.decode import MAX_PIXELS, DecodeBudget
 
-    if not math.isfinite(settings.max_megapixels):
-        raise UsageError(f"--max-megapixels {settings.max_megapixels} is not a number of pixels. Give one, such as 64.")
+    if not 1 <= settings.max_megapixels * 1e6 <= MAX_PIXELS:  # not of "nan" either
+        most = math.floor(MAX_PIXELS / 1e5) / 10
+        raise UsageError(
+            f"--max-megapixels {settings.max_megapixels:g} is out of range. Give more than 0, and at most {most}."
+        )
     return Options(
         dtype=settings.dtype,
         device=settings.device,
@@ -147,6 +150,26 @@ def opened_cache(settings: Settings) -> Cache:
     from fusion_pipeline.store import Cache
 
     return Cache(settings.cache, copy=settings.local_copy, single_writer=settings.single_writer)
+
+
+def opened_place(place: str, given_as: str, *, single_writer: bool = False) -> Cache:
+    """Return a cache that the command line names in another way than by ``--cache``.
+
+    Parameters
+    ----------
+    place : str
+        Its folder or URL.
+    given_as : str
+        How it is named, such as ``as FROM``: for what is said if there is something else.
+    single_writer : bool
+        See `fusion_pipeline.store.Cache`.
+    """
+    from fusion_pipeline.store import Cache
+
+    try:
+        return Cache(place, single_writer=single_writer)
+    except FormatError as error:
+        raise FormatError(str(error).replace("with --cache.", f"{given_as}.")) from error
 
 
 def source_differences(home: Cache, folder: ImageFolder) -> tuple[SourceDifference, ...]:

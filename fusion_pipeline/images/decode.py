@@ -22,8 +22,10 @@ from fusion_pipeline.images.quiet import PillowWarningsIgnored
 MAX_ASPECT: Final = 100
 """Longer images are refused: resizing the short side of a strip to a network's input makes the long one huge."""
 
+MAX_PIXELS: Final = 178_956_970
+"""No budget allows more: twice Pillow's MAX_IMAGE_PIXELS, where Image.open raises by itself."""
+
 _BLOCK_BYTES: Final = 1 << 20  # as large as a photograph: most files need one read, and memory stays bounded
-_PILLOW_BOMB_PIXELS: Final = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where Image.open raises by itself
 
 # Only these ever reach Pillow, and each file reaches one plugin: nothing that starts a program (EPS) or is not a
 # picture. The leading bytes decide, never the file's name.
@@ -109,10 +111,8 @@ class DecodeBudget:
     max_bytes: int = 256 << 20
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_pixels <= _PILLOW_BOMB_PIXELS:
-            raise UsageError(
-                f"A decode budget of {self.max_pixels} pixels is out of range. Choose 1 to {_PILLOW_BOMB_PIXELS}."
-            )
+        if not 1 <= self.max_pixels <= MAX_PIXELS:
+            raise UsageError(f"A decode budget of {self.max_pixels} pixels is out of range. Choose 1 to {MAX_PIXELS}.")
         if self.max_bytes < 1:
             raise UsageError(f"A decode budget of {self.max_bytes} bytes is out of range. Choose 1 or more.")
 

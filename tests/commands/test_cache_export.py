@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,15 @@ def test_what_is_refused(store: Store, tmp_path: Path) -> None:
     assert fusion("cache", "export", "--to", "out").code == 2
     assert fusion("cache", "export", "alpha").code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_stores_of_one_name_in_two_data_sets(store: Store, tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "cache" / DATASET, tmp_path / "cache" / "other")
+    line = failure(2, "cache", "export", "alpha", "--to", "out")
+    assert f"The data sets '{DATASET}', 'other' have a store 'alpha' each." in line
+    assert "--dataset, or name it as DATASET/FOLDER" in line
+    assert fusion("cache", "export", f"other/{store.folder}", "--to", "out").code == 0
+    assert fusion("cache", "export", "alpha", "--dataset", "other", "--to", "again").code == 0
 
 
 def test_names_may_be_separated_by_commas(store: Store) -> None:

@@ -166,6 +166,8 @@ def test_of_several_data_sets_all_are_told(store: Store) -> None:
     (root / DATASET).rename(root / "other")
     publish_index(root)
     publish(root, "beta")
+    line = failure(10, "cache", "info", "nosuch")
+    assert f"None of the data sets '{DATASET}', 'other' in cache '{root}' has a store 'nosuch'." in line
     found = [(item["dataset"], item["name"]) for item in fusion("cache", "info", "--json").document["stores"]]
     assert found == [(DATASET, "index"), (DATASET, "beta"), ("other", "index"), ("other", "alpha")]
     assert [item["dataset"] for item in fusion("cache", "info", "alpha", "--json").document["stores"]] == ["other"]

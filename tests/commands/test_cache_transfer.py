@@ -171,6 +171,18 @@ def test_a_place_that_is_none(here: Path, verb: str) -> None:
     assert tree_bytes(here) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [(("pull",), "as FROM."), (("push",), "as TO."), (("migrate", "--to"), "with --to.")],
+)
+def test_a_place_below_or_above_a_cache(here: Path, words: tuple[str, ...], end: str) -> None:
+    fusion("cache", "push", "home")
+    for place in (f"home/{DATASET}", "home/" + Cache("home")[DATASET].index().folder.join((f"{DATASET}/", ""))):
+        line = failure(13, "cache", *words, place)
+        assert "inside a cache" in line
+        assert line.endswith(end)
+
+
 def test_nothing_to_copy(here: Path) -> None:
     assert "There is no store in" in failure(10, "cache", "pull", "nowhere")
     assert "no store of backbone 'gamma' (it has 'alpha', 'beta')" in failure(

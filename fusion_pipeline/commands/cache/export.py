@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -10,9 +11,10 @@ from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import complete_backbones, uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import printable
+from fusion_pipeline.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from fusion_pipeline.store import Store
     from fusion_pipeline.store.care.export import Format
 
 
@@ -44,6 +46,7 @@ def export(names: tuple[str, ...], target: str, file_format: str, settings: Sett
     from fusion_pipeline.store.care.selection import name_stores
 
     stores = name_stores(inputs.opened_cache(settings), inputs.chosen_dataset(settings), split_names(names))
+    _refuse_namesakes(stores)
     written = exporting.export(stores, target, cast("Format", file_format))
     for (name, path), store in zip(written.items(), stores, strict=True):
         console.say(f"{printable(name):<20} {store.rows:>9,} rows  {printable(str(path))}")
@@ -62,3 +65,17 @@ def export(names: tuple[str, ...], target: str, file_format: str, settings: Sett
             ],
         }
     )
+
+
+def _refuse_namesakes(stores: Sequence[Store]) -> None:
+    """Refuse stores of one name from several data sets, and say how one of them is chosen."""
+    datasets: dict[str, list[str]] = {}
+    for store in stores:
+        datasets.setdefault(store.name, []).append(store.dataset)
+    for name, found in datasets.items():
+        if len(set(found)) > 1:
+            listed = ", ".join(f"'{printable(dataset)}'" for dataset in sorted(set(found)))
+            raise UsageError(
+                f"The data sets {listed} have a store '{printable(name)}' each. Choose one with --dataset, or name it "
+                "as DATASET/FOLDER, as 'fusion cache ls' shows it."
+            )

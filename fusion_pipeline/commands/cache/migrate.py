@@ -34,11 +34,10 @@ def migrate(names: tuple[str, ...], place: str, settings: Settings, console: Con
     Example:
       fusion cache migrate --cache /mnt/old/features --to s3://team/features
     """
-    from fusion_pipeline.store import Cache
     from fusion_pipeline.store.care.migrate import migrate as copy_all
 
     source = inputs.opened_cache(settings)
-    target = Cache(place, single_writer=settings.single_writer)
+    target = inputs.opened_place(place, "with --to", single_writer=settings.single_writer)
     done = []
     chosen = inputs.named_datasets(source, names)
     for item in copy_all(source, target, chosen, functools.partial(console.progress, unit="B")):

@@ -34,7 +34,5 @@ def pull(
     Example:
       fusion cache pull s3://team/features --backbone xception,resnet50
     """
-    from fusion_pipeline.store import Cache
-
-    places = (Cache(place), inputs.opened_cache(settings))
+    places = (inputs.opened_place(place, "as FROM"), inputs.opened_cache(settings))
     copy_stores(settings, console, places, names, all_versions=all_versions)

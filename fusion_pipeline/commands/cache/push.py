@@ -31,7 +31,5 @@ def push(
     Example:
       fusion cache push s3://team/features
     """
-    from fusion_pipeline.store import Cache
-
-    places = (inputs.opened_cache(settings), Cache(place, single_writer=settings.single_writer))
+    places = (inputs.opened_cache(settings), inputs.opened_place(place, "as TO", single_writer=settings.single_writer))
     copy_stores(settings, console, places, names, all_versions=all_versions)

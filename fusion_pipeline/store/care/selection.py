@@ -79,17 +79,29 @@ def name_stores(cache: Cache, dataset: str | None, names: Sequence[str]) -> list
 def _stores_called(cache: Cache, homes: Sequence[DatasetStores], name: str) -> list[Store]:
     place, _, folder = name.partition("/")
     found: list[Store] = []
-    missing: FusionError = _no_store(cache)
+    missing: list[FusionError] = []
     if folder and (within := [home for home in homes if home.name == place]):
         return [_store_in(within[0], folder)]
     for home in homes:
         try:
             found.append(_store_called(home, name))
         except (IncompleteError, StaleError) as error:
-            missing = error
+            missing.append(error)
     if not found:
-        raise missing
+        raise _missing(cache, homes, name, missing)
     return found
+
+
+def _missing(cache: Cache, homes: Sequence[DatasetStores], name: str, errors: Sequence[FusionError]) -> FusionError:
+    """Return why no data set has a store: a single reason, or one of all."""
+    stale = [error for error in errors if isinstance(error, StaleError)]
+    if stale or len(errors) < 2:
+        return [*stale, *errors, _no_store(cache)][0]
+    listed = ", ".join(f"'{printable(home.name)}'" for home in homes)
+    return IncompleteError(
+        f"None of the data sets {listed} in cache '{printable(cache.location)}' has a store '{printable(name)}'. "
+        "'fusion cache ls' shows those that there are."
+    )
 
 
 def _store_called(home: DatasetStores, name: str) -> Store:
