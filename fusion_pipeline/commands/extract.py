@@ -12,7 +12,6 @@ from fusion_pipeline.commands.console import RESUMES, Console
 from fusion_pipeline.commands.lines import extraction_lines
 from fusion_pipeline.commands.options import complete_backbones, uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.passes import StoreResult
@@ -81,6 +80,8 @@ def _to_json(result: Extraction) -> dict[str, Any]:
 
 def _store_to_json(item: StoreResult) -> dict[str, Any]:
     return {
+        "dataset": item.store.dataset,
+        "folder": item.store.folder,
         "backbone": item.store.name,
         "key": item.store.manifest.key,
         "manifest": item.store.manifest_digest,
@@ -90,5 +91,5 @@ def _store_to_json(item: StoreResult) -> dict[str, Any]:
         "computed": item.computed,
         "reused": item.reused,
         "overtaken": item.overtaken,
-        "bad": [{"sample": printable(sample), "reason": reason.text} for sample, reason in item.bad.items()],
+        "bad": [{"sample": sample, "reason": reason.text} for sample, reason in item.bad.items()],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from fusion_pipeline.train.run import Training
 
 _BAD_SHOWN = 20
+
+
+def in_a_column(names: Iterable[str]) -> list[str]:
+    """Return names safe for a terminal, as wide as the widest.
+
+    Examples
+    --------
+    >>> in_a_column(["roses/index-12", "my-flowers/index-34"])
+    ['roses/index-12     ', 'my-flowers/index-34']
+    """
+    shown = [printable(name) for name in names]
+    width = max(map(len, shown), default=0)
+    return [f"{name:<{width}}" for name in shown]
 
 
 def extraction_lines(result: Extraction) -> Iterator[str]:

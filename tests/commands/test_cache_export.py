@@ -33,6 +33,8 @@ def test_it_says_what_it_wrote(store: Store, tmp_path: Path, file_format: str) -
             {
                 "backbone": "alpha",
                 "dataset": DATASET,
+                "folder": store.folder,
+                "key": store.manifest.key,
                 "rows": 5,
                 "manifest": store.manifest_digest,
                 "path": str(path),

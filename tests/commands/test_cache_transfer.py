@@ -80,8 +80,8 @@ def test_there_and_back_again(here: Path, s3: str) -> None:
     stores = Cache(here / "cache")[DATASET].current()
     assert pushed.document["bytes"] == sum(store.n_bytes for store in stores)
     assert pushed.document["found_bytes"] == 0
-    assert stated(pushed.document, "dataset", "backbone", "key", "manifest", "rows", "state", "bytes") == [
-        (DATASET, store.name, store.manifest.key, store.manifest_digest, 12, "copied", store.n_bytes)
+    assert stated(pushed.document, "dataset", "folder", "backbone", "key", "manifest", "rows", "state", "bytes") == [
+        (DATASET, store.folder, store.name, store.manifest.key, store.manifest_digest, 12, "copied", store.n_bytes)
         for store in stores
     ]
     pulled = fusion("cache", "pull", s3, "--cache", "home")
@@ -124,6 +124,14 @@ def test_a_broken_copy_is_gone_on_with(here: Path) -> None:
 def test_one_backbone_of_one_data_set(here: Path) -> None:
     assert fusion("cache", "push", "home", "--dataset", DATASET, "--backbone", "beta").code == 0
     assert [store.name for store in Cache(here / "home")[DATASET].current()] == ["index", "beta"]
+
+
+def test_names_of_several_data_sets_stand_in_a_column(here: Path) -> None:
+    shutil.copytree(here / "cache" / DATASET, here / "cache" / "a-data-set-of-another-length")
+    for words in (("ls",), ("push", "home"), ("migrate", "--to", "new")):
+        lines = [line for line in fusion("cache", *words).output.splitlines() if " rows " in line]
+        assert len(lines) == 6
+        assert len({line.index(" rows ") for line in lines}) == 1
 
 
 def test_all_backbones_are_all_that_are_there(here: Path) -> None:

@@ -99,7 +99,8 @@ def keys(document: Any) -> Any:
 
 def test_the_document_of_extract(here: Path) -> None:
     document = json.loads((here / "extracted.json").read_text())
-    store = dict.fromkeys(("backbone", "key", "manifest", "content", "path", "rows", "computed", "reused", "overtaken"))
+    names = "dataset folder backbone key manifest content path rows computed reused overtaken"
+    store = dict.fromkeys(names.split())
     assert keys(document) == {
         "index": {**store, "bad": []},
         "stores": [{**store, "bad": []}],
@@ -150,7 +151,7 @@ def test_the_document_of_predict(here: Path, trained: Any, images: list[Path]) -
 
 
 def test_the_documents_of_the_cache(here: Path) -> None:
-    names = ("dataset", "backbone", "key", "manifest", "content", "rows", "bytes", "created", "path")
+    names = ("dataset", "folder", "backbone", "key", "manifest", "content", "rows", "bytes", "created", "path")
     assert keys(fusion("cache", "ls", "--json").document) == {"stores": [dict.fromkeys(names)]}
     verified = {**dict.fromkeys(("dataset", "folder", "backbone", "key", "ok", "reason")), "damage": []}
     assert keys(fusion("cache", "verify", "--json").document) == {"stores": [verified]}

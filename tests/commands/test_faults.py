@@ -151,7 +151,8 @@ def test_names_are_escaped_on_the_terminal(here: Path, name: str) -> None:
         shown = outcome.output + outcome.errors
         assert outcome.code in (3, 17)
         assert ("\x1b" in shown, "\udcff" in shown, "new\nline" in shown) == (False, False, False)
-        assert any(part in shown for part in ("esc\\x1b", "new\\nline", "byte\\xff", "-dash.png"))
+        assert any(part in shown for part in ("esc\\", "new\\nline", "byte\\", "-dash.png"))
+    assert fusion("extract", "--on-bad", "skip", "--json").document["stores"][0]["bad"][0]["sample"] == f"rose/{name}"
 
 
 def test_a_cache_with_a_strange_name(here: Path) -> None:
@@ -349,6 +350,13 @@ def test_a_damaged_manifest_hides_no_other_store(here: Path) -> None:
     listed = fusion("cache", "ls")
     assert (listed.code, len(listed.output.splitlines())) == (0, 1)
     assert f"Manifest '{manifest}' is damaged" in listed.errors
+    index, unreadable = fusion("cache", "ls", "--json").document["stores"]
+    assert (index["backbone"], index["folder"][:6]) == ("index", "index-")
+    assert unreadable == {
+        "dataset": "flowers",
+        "folder": manifest.parent.name,
+        "error": listed.errors.strip().removeprefix("Note: "),
+    }
     verified = fusion("cache", "verify", "--json")
     assert verified.code == 12
     assert [(store["backbone"], store["ok"], store["damage"]) for store in verified.document["stores"]] == [

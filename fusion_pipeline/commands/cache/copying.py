@@ -10,6 +10,7 @@ import click
 
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.lines import in_a_column
 from fusion_pipeline.commands.options import complete_backbones
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import printable
@@ -57,16 +58,15 @@ def copy_stores(
     backbones = () if "all" in split_names(names) else expand_names(names, settings.backbones)
     stores = select_stores(source, inputs.named_dataset(settings, source), backbones, all_versions=all_versions)
     done = transfer(stores, source, target, functools.partial(console.progress, unit="B"), settings.expect_manifest)
-    console.tell(map(_line, done))
+    console.tell(map(_line, in_a_column(f"{item.store.dataset}/{item.store.folder}" for item in done), done))
     copied, found = sum(item.copied for item in done), sum(item.found for item in done)
     kept = f"; {_megabytes(found)} had arrived before" if found else ""
     console.say(f"{_megabytes(copied)} copied from {printable(source.location)} to {printable(target.location)}{kept}")
     console.document({"stores": [_to_json(item) for item in done], "bytes": copied, "found_bytes": found})
 
 
-def _line(item: Transferred) -> str:
+def _line(name: str, item: Transferred) -> str:
     store = item.store
-    name = f"{printable(store.dataset)}/{printable(store.folder):<36}"
     other = "" if item.is_same else f"  made by others: manifest {store.manifest_digest}"
     return f"{item.state:<13} {name} {store.rows:>9,} rows {_megabytes(store.n_bytes):>13}{other}"
 
@@ -78,6 +78,7 @@ def _megabytes(count: int) -> str:
 def _to_json(item: Transferred) -> dict[str, Any]:
     return {
         "dataset": item.store.dataset,
+        "folder": item.store.folder,
         "backbone": item.store.name,
         "key": item.store.manifest.key,
         "manifest": item.store.manifest_digest,

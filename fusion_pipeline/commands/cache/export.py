@@ -57,6 +57,8 @@ def export(names: tuple[str, ...], target: str, file_format: str, settings: Sett
                 {
                     "backbone": store.name,
                     "dataset": store.dataset,
+                    "folder": store.folder,
+                    "key": store.manifest.key,
                     "rows": store.rows,
                     "manifest": store.manifest_digest,
                     "path": str(path),

@@ -8,6 +8,7 @@ import click
 
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.lines import in_a_column
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import FusionError, printable
@@ -26,26 +27,29 @@ def list_stores(settings: Settings, console: Console) -> None:
       fusion cache ls --cache /mnt/team/features
     """
     home = inputs.opened_cache(settings)
-    found = [entry for name in home for entry in home[name].survey()]
-    stores = [store for _, store in found if not isinstance(store, FusionError)]
-    console.tell(map(_line, stores))
-    for _, error in found:
+    found = [(name, *entry) for name in home for entry in home[name].survey()]
+    stores = [store for _, _, store in found if not isinstance(store, FusionError)]
+    names = in_a_column(f"{store.dataset}/{store.folder}" for store in stores)
+    console.tell(map(_line, names, stores))
+    for _, _, error in found:
         if isinstance(error, FusionError):
             console.warn(str(error))
     if not found:
         console.say(f"No stores in '{printable(home.location)}'. Run 'fusion extract' to make some.")
-    console.document({"stores": [_to_json(store) for store in stores]})
+    console.document({"stores": [_to_json(*entry) for entry in found]})
 
 
-def _line(store: Store) -> str:
+def _line(name: str, store: Store) -> str:
     size, created = f"{store.n_bytes / 1e6:,.1f}", store.manifest.created[:16]
-    name = f"{printable(store.dataset)}/{printable(store.folder):<36}"
     return f"{name} {store.rows:>9,} rows {size:>10} MB  {printable(created)}"
 
 
-def _to_json(store: Store) -> dict[str, Any]:
+def _to_json(dataset: str, folder: str, store: Store | FusionError) -> dict[str, Any]:
+    told = {"dataset": dataset, "folder": folder}
+    if isinstance(store, FusionError):
+        return {**told, "error": str(store)}
     return {
-        "dataset": store.dataset,
+        **told,
         "backbone": store.name,
         "key": store.manifest.key,
         "manifest": store.manifest_digest,

@@ -10,6 +10,7 @@ import click
 
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import RESUMES, Console
+from fusion_pipeline.commands.lines import in_a_column
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import IncompleteError, printable
@@ -40,9 +41,12 @@ def migrate(names: tuple[str, ...], place: str, settings: Settings, console: Con
     target = inputs.opened_place(place, "with --to", single_writer=settings.single_writer)
     done = []
     chosen = inputs.named_datasets(source, names)
+    places = [f"{name}/{folder}" for name in chosen or source for folder in source.backend.entries(name).folders]
+    shown = dict(zip(places, in_a_column(places), strict=True))
     for item in copy_all(source, target, chosen, functools.partial(console.progress, unit="B")):
         done.append(item)
-        _tell(item, console)
+        place = f"{item.dataset}/{item.folder}"
+        _tell(item, shown.get(place, printable(place)), console)
     if not done:
         raise IncompleteError(f"There is no store to copy in '{printable(source.location)}'. Check --cache.")
     copied = sum(item.arrived.copied for item in done if item.arrived is not None)
@@ -53,12 +57,12 @@ def migrate(names: tuple[str, ...], place: str, settings: Settings, console: Con
         sys.exit(failures[0].exit_code)
 
 
-def _tell(item: Migrated, console: Console) -> None:
+def _tell(item: Migrated, name: str, console: Console) -> None:
     if item.arrived is None:
         console.warn(f"'{printable(item.dataset)}/{printable(item.folder)}' was left out. {item.error}")
         return
     store = item.arrived.store
-    name, size = f"{printable(item.dataset)}/{printable(item.folder):<36}", f"{store.n_bytes / 1e6:,.1f} MB"
+    size = f"{store.n_bytes / 1e6:,.1f} MB"
     other = "" if store.manifest.content == item.arrived.source.manifest.content else "  made by others, of other bytes"
     console.say(f"{item.arrived.state:<13} {name} {store.rows:>9,} rows {size:>13}{other}")
 

@@ -75,6 +75,7 @@ def _to_json(item: Repaired) -> dict[str, Any]:
         "dataset": store.dataset,
         "folder": store.folder,
         "backbone": store.name,
+        "key": store.manifest.key,
         "computed": item.result.computed,
         "rows": store.rows,
         "manifest": store.manifest_digest,
