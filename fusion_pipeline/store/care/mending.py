@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,9 @@ from fusion_pipeline.store.care.verify import lost_manifests, verify
 from fusion_pipeline.store.identity import digest_bytes
 from fusion_pipeline.store.layout import GroupEncoder
 from fusion_pipeline.store.making.attempt import Attempt
-from fusion_pipeline.store.manifest import Manifest, NewerFormatError
+from fusion_pipeline.store.making.provenance import made_with, told_of_store
+from fusion_pipeline.store.making.record import PartitionRecord
+from fusion_pipeline.store.manifest import FileEntry, Manifest, NewerFormatError
 from fusion_pipeline.store.paths import ATTEMPTS, MANIFEST, group_folder, manifest_copy
 from fusion_pipeline.store.reader import Store
 
@@ -100,11 +103,16 @@ class DamagedStore:
                 continue
             start = partition * rows
             bad = {start + int(row): int(status[partition][row]) for row in np.flatnonzero(status[partition])}
-            entries = {name: files[name] for name in own}
-            source = group_folder(f"{self.store.dataset}/{self.store.folder}", self.store.manifest.attempt)
-            made = self.store.manifest.made
-            told = {key: made[key] for key in ("softmax_deviation",) if key in made}
-            attempt.adopt(partition, samples[start : start + rows], bad, entries, source, told)
+            record = self._record(samples[start : start + rows], bad, {name: files[name] for name in own})
+            attempt.adopt(partition, record, self.store.file("").rstrip("/"))
+
+    def _record(
+        self, samples: Sequence[str], bad: Mapping[int, int], files: Mapping[str, FileEntry]
+    ) -> PartitionRecord:
+        """Return the record of a partition of the store, which says where its rows come from."""
+        made = self.store.manifest.made if self.store is not None else {}
+        told = told_of_store(made, self.digest, len(samples))
+        return PartitionRecord(tuple(samples), bad, files, "", made_with(made), told)
 
     def _status(self, encoder: GroupEncoder) -> dict[int, np.ndarray]:
         """Return the reason codes of each partition whose chunk of them is good."""

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -198,32 +199,21 @@ class Attempt:
             )
             self._keep(partition, record(), made_it=made_it)
 
-    def adopt(
-        self,
-        partition: int,
-        samples: Sequence[str],
-        bad: Mapping[int, int],
-        files: Mapping[str, FileEntry],
-        source: str,
-        told: Mapping[str, Any] | None = None,
-    ) -> None:
+    def adopt(self, partition: int, record: PartitionRecord, source: str) -> None:
         """Take over a partition that lies in a published store, unless that was repaired and collected meanwhile.
 
         Parameters
         ----------
         partition : int
-        samples, bad, told
-            As in `write`.
-        files : mapping of str to FileEntry
-            Its chunk files, which were checked.
+        record : PartitionRecord
+            What it holds; its files were checked. Here they get another `part`.
         source : str
             The folder of the store's group.
         """
-        part = f"{PARTS}/{partition}-{uuid.uuid4().hex[:12]}"
-        record = PartitionRecord(tuple(samples), dict(bad), dict(files), part, {}, dict(told or {}))
+        record = replace(record, part=f"{PARTS}/{partition}-{uuid.uuid4().hex[:12]}")
         with self._despite_removal(), suppress(FileNotFoundError):
-            self._backend.copy_all({part_path(self.folder, part, name): f"{source}/{name}" for name in files})
-            made_it = self._backend.create(self._done(partition, samples), record.to_bytes())
+            self._backend.copy_all({record.path(self.folder, name): f"{source}/{name}" for name in record.files})
+            made_it = self._backend.create(self._done(partition, record.samples), record.to_bytes())
             self._keep(partition, record, made_it=made_it)
 
     def read(self, partition: int, record: PartitionRecord, name: str) -> np.ndarray:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -336,9 +337,48 @@ def test_what_is_not_per_sample_costs_no_partition(store: Store, file: str) -> N
 def test_what_was_told_of_the_store_is_told_of_its_partitions(store: Store) -> None:
     put_manifest(store, replace(store.manifest, made={**store.manifest.made, "softmax_deviation": 0.25}))
     flip(store.path / "features/c/1/0")
+    digest = Cache(root_of(store))[DATASET]["alpha"].manifest_digest
     attempt = mended(store)
-    assert [record.told for _, record in attempt.records()] == [{"softmax_deviation": 0.25}] * 2
+    assert [record.told for _, record in attempt.records()] == [
+        {"softmax_deviation": 0.25, "reused": {digest: rows}} for rows in (2, 1)
+    ]
     attempt.close()
+
+
+def mend(store: Store, made: Mapping[str, Any]) -> Store:
+    """Mend a store whose partition 1 is damaged, on another machine."""
+    flip(store.path / "features/c/1/0")
+    damaged = DamagedStore.find(Cache(root_of(store)), folder_of(store))
+    assert damaged is not None
+    attempt = mended(store)
+    write_partition(attempt, 1)
+    head = {"head_weight": np.ones((2, N_FEATURES), np.float32), "head_bias": np.zeros(2, np.float32)}
+    _, won = attempt.publish(
+        kind="backbone",
+        dataset_digest=store.manifest.dataset,
+        samples=["", *SAMPLES[1:]],
+        arrays=head,
+        made=made,
+        replaces=damaged.manifest,
+    )
+    assert won
+    return Cache(root_of(store))[DATASET]["alpha"]
+
+
+def test_a_mended_store_says_what_made_the_rows_that_stayed(store: Store) -> None:
+    gpu, old = {"device": "H100", "batch_size": 64, "versions": {"torch": "2"}}, {"device": "older"}
+    made = {**gpu, "also_made_with": [old], "reused_from": {"sha256:another": 4}, "migrated_from": "sha256:first"}
+    damaged = put_manifest(store, replace(store.manifest, made={**made, "created": "2020", "user": "ada"}))
+    again = mend(damaged, {"device": "cpu", "threads": 8})
+    told = again.manifest.made
+    assert (told["device"], told["threads"], "batch_size" in told) == ("cpu", 8, False)
+    assert told["also_made_with"] == [gpu, old]
+    assert told["reused_from"] == {damaged.manifest_digest: 3, "sha256:another": 4}
+    assert told["migrated_from"] == "sha256:first"
+    third = mend(again, gpu)
+    assert third.manifest.made["also_made_with"] == [{"device": "cpu", "threads": 8}, old]
+    assert third.manifest.made["reused_from"] == {again.manifest_digest: 3, **told["reused_from"]}
+    assert third.manifest.made["migrated_from"] == "sha256:first"
 
 
 def test_what_an_attempt_has_already_is_not_taken_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,22 +440,7 @@ def test_an_index_that_cannot_be_seen_costs_no_computation(
 
 
 def test_a_mended_store_replaces_the_damaged_one(store: Store) -> None:
-    flip(store.path / "features/c/1/0")
-    damaged = DamagedStore.find(Cache(root_of(store)), folder_of(store))
-    assert damaged is not None
-    attempt = mended(store)
-    write_partition(attempt, 1)
-    samples = ["", *SAMPLES[1:]]
-    head = {"head_weight": np.ones((2, N_FEATURES), np.float32), "head_bias": np.zeros(2, np.float32)}
-    manifest, won = attempt.publish(
-        kind="backbone",
-        dataset_digest=store.manifest.dataset,
-        samples=samples,
-        arrays=head,
-        made={},
-        replaces=damaged.manifest,
-    )
-    assert won
+    manifest = mend(store, {}).manifest
     (found,) = (found for found in Cache(root_of(store))[DATASET].stores() if found.is_backbone)
     assert (found.manifest, found.folder) == (manifest, store.folder)
     assert found.manifest.content == store.manifest.content

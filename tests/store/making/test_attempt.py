@@ -291,10 +291,11 @@ def test_adopted_partitions_are_those_of_the_store(backend: Backend) -> None:
     store = open_store(backend, manifest)
     attempt = open_attempt(backend)
     own = {name: manifest.files[name] for name in ("features/c/1/0", "imagenet_probabilities/c/1/0", "status/c/1")}
-    attempt.adopt(1, SAMPLES[2:4], {}, own, store.file("").rstrip("/"), {"softmax_deviation": 0.25})
+    made, told = {"device": "gpu"}, {"softmax_deviation": 0.25}
+    attempt.adopt(1, PartitionRecord(tuple(SAMPLES[2:4]), {}, own, "", made, told), store.file("").rstrip("/"))
     assert missing_partitions(attempt) == [0, 2]
     assert np.array_equal(attempt.read(1, record_of(attempt, 1), "features"), FEATURES[2:4])
-    assert record_of(attempt, 1).told == {"softmax_deviation": 0.25}
+    assert (record_of(attempt, 1).made, record_of(attempt, 1).told) == (made, told)
     attempt.discard()
     assert list(verify(store)) == []
 
@@ -306,7 +307,7 @@ def test_what_is_gone_is_not_adopted(backend: Backend, gone: str) -> None:
     attempt, source = open_attempt(backend), open_store(backend, manifest).file("").rstrip("/")
     backend.remove(source if gone == "store" else attempt.folder)
     own = {name: manifest.files[name] for name in ("features/c/1/0", "imagenet_probabilities/c/1/0", "status/c/1")}
-    attempt.adopt(1, SAMPLES[2:4], {}, own, source)
+    attempt.adopt(1, PartitionRecord(tuple(SAMPLES[2:4]), {}, own, ""), source)
     assert missing_partitions(attempt) == [0, 1, 2]
     assert attempt.gone == (gone == "attempt")
     attempt.discard()
