@@ -179,7 +179,9 @@ def source_differences(home: Cache, folder: ImageFolder) -> tuple[SourceDifferen
     return compare_with_source(home[folder.name].index(), folder)
 
 
-def run_repair(settings: Settings, progress: Progress, tell: Callable[[str], object]) -> Repair:
+def run_repair(
+    settings: Settings, progress: Progress, tell: Callable[[str], object], *, semantic: bool = False
+) -> Repair:
     """Repair what the command line names, or all: what needs no images, and the stores of those at hand.
 
     Raises
@@ -193,7 +195,7 @@ def run_repair(settings: Settings, progress: Progress, tell: Callable[[str], obj
     chosen = named_dataset(settings, home)
     folder, options = _images_at_hand(settings, tell), extraction_options(settings)
     find = functools.partial(configured_backbone, settings)
-    result = repair(folder, home, find, options, progress, tell, dataset=chosen)
+    result = repair(folder, home, find, options, progress, tell, dataset=chosen, semantic=semantic)
     if not (result.looked_at or result.restored):
         raise no_store("to repair", home, chosen)
     return result

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, StaleError, printable
+from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, IntegrityError, StaleError, printable
 from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engine import find_device
 from fusion_pipeline.extract.options import Options
@@ -18,7 +18,8 @@ from fusion_pipeline.extract.targets import BackboneTarget, IndexTarget, Target
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.store import Cache, DatasetStores, Store
-from fusion_pipeline.store.care.mending import restore_manifests
+from fusion_pipeline.store.care.mending import DamagedStore, restore_manifests
+from fusion_pipeline.store.care.semantic import ROWS, verify_all, verify_semantic
 from fusion_pipeline.store.care.verify import NEWER, Report, verify_dataset
 from fusion_pipeline.store.identity import differences, recipe_of
 
@@ -33,10 +34,13 @@ class Repaired:
         As it was, damaged.
     result : StoreResult
         As it is published now.
+    had_wrong_rows : bool
+        Whether its files were whole, and rows of it wrong.
     """
 
     before: Store
     result: StoreResult
+    had_wrong_rows: bool = False
 
     @property
     def is_identical(self) -> bool:
@@ -122,6 +126,7 @@ def repair(
     tell: Callable[[str], object] = lambda _line: None,
     *,
     dataset: str | None = None,
+    semantic: bool = False,
 ) -> Repair:
     """Make damaged stores whole again, computing only the partitions that are damaged.
 
@@ -140,6 +145,8 @@ def repair(
         As `fusion_pipeline.extract.run.extract` has them.
     dataset : str, optional
         The only data set to look at.
+    semantic : bool
+        Whether to look for wrong rows too, as `fusion_pipeline.store.care.semantic.verify_all` does.
 
     Returns
     -------
@@ -147,8 +154,10 @@ def repair(
         With the reasons why stores could not be repaired: their images are not at hand, or others by now.
     """
     restored = restore(cache, dataset)
-    reports = [report for name in cache if dataset in (None, name) for report in verify_dataset(cache[name])]
-    workshop = _Workshop(folder, cache, find_backbone, options, progress, tell)
+    names = [name for name in cache if dataset in (None, name)]
+    reports = [report for name in names for report in verify_all(cache[name], semantic=semantic)]
+    wrong = frozenset(report.store.manifest_digest for report in reports if report.store and _wrong_rows(report))
+    workshop = _Workshop(folder, cache, find_backbone, options, progress, tell, wrong, semantic)
     stores: list[Repaired] = []
     failures: list[Unrepaired] = []
     for report in _damaged(reports):
@@ -169,14 +178,22 @@ class _Workshop:
     options: Options
     progress: Progress
     tell: Callable[[str], object]
+    wrong: frozenset[str]
+    semantic: bool
 
     def mend(self, report: Report) -> Repaired:
         """Make a store whole again."""
         before, folder = self._repairable(report)
         made_with = _as_made(before, self.options)
         target = _target(before, folder, self.find_backbone, made_with)
-        self.tell(f"{printable(before.name)}: {len(report.damage):,} damaged files.")
-        return Repaired(before, mend(folder, target, self.cache, made_with, self.progress, self.tell))
+        wrong = _wrong_rows(report)
+        if wrong:
+            target.distrust(DamagedStore(before.manifest_bytes, before, wrong), self.wrong)
+        self.tell(f"{printable(before.name)}: {len(report.damage):,} {'partitions' if wrong else 'files'} damaged.")
+        result = mend(folder, target, self.cache, made_with, self.progress, self.tell)
+        if self.semantic and any(verify_semantic(result.store)):
+            raise IntegrityError(_still_wrong(result.store, computed=bool(wrong)))
+        return Repaired(before, result, bool(wrong))
 
     @cached_property
     def _digest(self) -> str:
@@ -204,6 +221,21 @@ class _Workshop:
                 "with those images, or remove its folder if nobody needs it any more."
             )
         return report.store, self.folder
+
+
+def _wrong_rows(report: Report) -> frozenset[str]:
+    """Return the chunks of features whose rows are wrong though every checksum is right."""
+    return frozenset(item.file for item in report.damage if item.kind == ROWS)
+
+
+def _still_wrong(store: Store, *, computed: bool) -> str:
+    where = f"'{printable(store.dataset)}/{printable(store.folder)}'"
+    if computed:
+        return (
+            f"The probabilities of store {where} do not follow from its features even when both are computed anew. "
+            "Do not train on it; extract the backbone with other weights, or leave it out."
+        )
+    return f"The files of store {where} are whole now, and rows of it wrong. 'fusion cache repair --semantic' goes on."
 
 
 def _as_made(store: Store, options: Options) -> Options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -63,6 +63,7 @@ class Target(ABC):
         self._budget = budget
         self._attempt: Attempt | None = None
         self._damaged: DamagedStore | None = None
+        self._distrusted: frozenset[str] = frozenset()
 
     @property
     @abstractmethod
@@ -139,6 +140,11 @@ class Target(ABC):
         self.published = store
         return True
 
+    def distrust(self, damaged: DamagedStore, others: Iterable[str]) -> None:
+        """Mend a store of which more is damaged than checksums tell, with no row of those with `others`' manifests."""
+        self._damaged = damaged
+        self._distrusted = frozenset(others)
+
     def prepare(self, folder: ImageFolder, partition_rows: int) -> None:
         """Build what makes the rows: whatever does not fit shows itself before the cache is touched."""
         self._encoder = GroupEncoder(self.specs(folder), len(folder), partition_rows, self.attributes())
@@ -181,7 +187,8 @@ class Target(ABC):
         for partition, record in attempt.records():
             add_record(self._known, attempt, partition, record, partition * self._encoder.partition_rows)
         for store in made_alike(others, self.recipe):
-            if self._damaged is None or store.manifest_digest != self._damaged.digest:
+            own = self._damaged is not None and store.manifest_digest == self._damaged.digest
+            if not own and store.manifest_digest not in self._distrusted:
                 add_published(self._known, store)
         add_unfinished(self._known, cache.backend, attempt, self._encoder)
 

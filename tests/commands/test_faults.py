@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fusion_pipeline.store import Cache
 from tests.builders import Tiny, tree_bytes, write_picture, write_pictures, write_settings
 from tests.commands.made import failure, fusion
+from tests.store.made import swap_features
 
 
 @pytest.fixture
@@ -252,7 +254,7 @@ def test_damage_says_what_to_do_next(here: Path) -> None:
     chunk.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     verified = fusion("cache", "verify")
     assert verified.code == 12
-    assert verified.output.splitlines()[-1].startswith("'fusion cache repair' with the --data of the stores mends them")
+    assert verified.output.splitlines()[-1] == "'fusion cache repair' mends them."
     assert f"'fusion cache verify --cache {here / 'cache'}'" in failure(12, "train")
     repaired = fusion("cache", "repair")
     assert repaired.code == 0
@@ -260,6 +262,35 @@ def test_damage_says_what_to_do_next(here: Path) -> None:
     assert fusion("cache", "verify").code == 0
     assert chunk.read_bytes() != content  # the damaged file stays until it is collected
     assert fusion("cache", "repair").output == "Nothing is damaged.\n"
+
+
+def test_wrong_rows_are_mended_by_the_command_that_verify_names(here: Path) -> None:
+    write_pictures(here / "flowers", per_class=4)
+    assert fusion("extract", "--partition-rows", "4").code == 0
+    store = Cache("cache")["flowers"]["small_resnet"]
+    before = store.features[:]
+    swap_features(store)
+    assert fusion("cache", "verify").code == 0
+    assert fusion("cache", "repair").output == "Nothing is damaged.\n"
+    verified = fusion("cache", "verify", "--semantic")
+    assert (verified.code, verified.output.splitlines()[-1]) == (12, "'fusion cache repair --semantic' mends them.")
+    elsewhere = fusion("cache", "verify", "--semantic", "--cache", str(here / "cache"), "--dataset", "flowers")
+    command = f"fusion cache repair --semantic --dataset flowers --cache {here / 'cache'}"
+    assert elsewhere.output.splitlines()[-1] == f"'{command}' mends them."
+    repaired = fusion(*command.split()[1:])
+    assert repaired.code == 0, repaired
+    assert repaired.output.endswith("8 of 12 rows computed; rows of it were wrong\n")
+    assert fusion("cache", "verify", "--semantic").code == 0
+    assert Cache("cache")["flowers"]["small_resnet"].features[:].tobytes() == before.tobytes()
+
+
+def test_the_images_that_verify_asks_for(here: Path) -> None:
+    assert fusion("extract").code == 0
+    assert fusion("extract", "--dataset", "garden").code == 0
+    for chunk in here.glob("cache/*/small_resnet-*/attempts/*/features/c/0/0"):
+        chunk.unlink()
+    line = fusion("cache", "verify").output.splitlines()[-1]
+    assert line == "'fusion cache repair --data DIR' mends them; DIR holds the images of 'flowers', then of 'garden'."
 
 
 def test_repair_without_images_restores_manifests(here: Path) -> None:

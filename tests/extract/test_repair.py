@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from fusion_pipeline.errors import IncompleteError, StaleError
+from fusion_pipeline.errors import IncompleteError, IntegrityError, StaleError
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.repair import Repair, damaged_stores, repair
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache, Store
 from tests.builders import Tiny, write_picture, write_pictures, write_weights
 from tests.extract.made import OPTIONS, contents, run
+from tests.store.made import swap_features
 
 
 @pytest.fixture
@@ -27,10 +28,10 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def mend(data: Path, cache: Path, *tinies: Tiny, **options: object) -> Repair:
+def mend(data: Path, cache: Path, *tinies: Tiny, semantic: bool = False, **options: object) -> Repair:
     known = {tiny.name: tiny.backbone for tiny in tinies}
     with_options = Options(**{**OPTIONS, "batch_size": 2, "partition_rows": 7, **options})  # type: ignore[arg-type]
-    return repair(list_image_folder(data), Cache(cache), known.get, with_options)
+    return repair(list_image_folder(data), Cache(cache), known.get, with_options, semantic=semantic)
 
 
 def flip(path: Path) -> None:
@@ -169,3 +170,31 @@ def test_the_current_version_stays_current(data: Path, cache: Path, tiny_resnet:
     (repaired,) = mend(data, cache, tiny_resnet).stores
     assert repaired.is_identical
     assert Cache(cache)["flowers"].index().manifest == new.index.store.manifest
+
+
+def test_wrong_rows_are_computed_anew(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    """Though every checksum is right, and though a store of other images has the same wrong rows."""
+    store = run(data, cache, tiny_resnet).backbones[0].store
+    before = store.features[:]
+    write_picture(data / "tulip" / "zzz.png", seed=92)
+    other = run(data, cache, tiny_resnet).backbones[0].store
+    (data / "tulip" / "zzz.png").unlink()
+    swap_features(store)
+    swap_features(other)
+    assert mend(data, cache, tiny_resnet) == Repair(looked_at=4)
+    result = mend(data, cache, tiny_resnet, semantic=True)
+    (repaired,) = result.stores
+    assert (repaired.result.computed, repaired.had_wrong_rows) == (8, True)
+    assert [item.folder for item in result.failures] == [other.folder]
+    assert repaired.result.store.features[:].tobytes() == before.tobytes()
+
+
+def test_wrong_rows_beside_damaged_files_take_two_repairs(data: Path, cache: Path, tiny_resnet: Tiny) -> None:
+    store = run(data, cache, tiny_resnet).backbones[0].store
+    before = store.features[:]
+    flip(swap_features(store).path / "features/c/2/0")
+    (unrepaired,) = mend(data, cache, tiny_resnet, semantic=True).failures
+    assert isinstance(unrepaired.error, IntegrityError)
+    assert "'fusion cache repair --semantic' goes on" in str(unrepaired.error)
+    (repaired,) = mend(data, cache, tiny_resnet, semantic=True).stores
+    assert repaired.result.store.features[:].tobytes() == before.tobytes()

@@ -130,3 +130,13 @@ def as_format_1_0(store: Store) -> Store:
     older = put_manifest(store, replace(store.manifest, files=files, minor=0))
     store.backend.remove_file(manifest_copy(f"{store.dataset}/{store.folder}", store.manifest.attempt))
     return older
+
+
+def swap_features(store: Store) -> Store:
+    """Swap a store's first two chunks of features, and make its manifest consistent; return the store as it is now."""
+    first, second = (f"features/c/{number}/0" for number in range(2))
+    contents = {first: store.content(second), second: store.content(first)}
+    for name, content in contents.items():
+        store.backend.write(store.file(name), content)
+    files = {**store.manifest.files, **{name: FileEntry.of(content) for name, content in contents.items()}}
+    return put_manifest(store, replace(store.manifest, files=files))

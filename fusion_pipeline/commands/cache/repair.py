@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--semantic",
+    is_flag=True,
+    help="Also compute anew what 'fusion cache verify --semantic' names: wrong rows in files that are whole.",
+)
 @uses(
     "data",
     "dataset",
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
     "follow_symlinks",
     interrupted=RESUMES,
 )
-def repair(settings: Settings, console: Console) -> None:
+def repair(semantic: bool, settings: Settings, console: Console) -> None:
     """Make damaged stores whole again.
 
     Reads every file. Damaged and lost manifests are restored from their second copies, which needs no images.
@@ -41,7 +46,7 @@ def repair(settings: Settings, console: Console) -> None:
     Example:
       fusion cache repair --data flowers17
     """
-    result = inputs.run_repair(settings, console.progress, console.note)
+    result = inputs.run_repair(settings, console.progress, console.note, semantic=semantic)
     console.tell(_lines(result))
     for failure in result.failures:
         console.warn(str(failure.error))
@@ -60,13 +65,18 @@ def _lines(result: Repair) -> Iterator[str]:
     yield from (f"restored {printable(path)}" for path in result.restored)
     for item in result.stores:
         store = item.result.store
-        same = "every byte as it was" if item.is_identical else "other bytes than before: another machine or version"
         yield (
             f"repaired {printable(store.dataset)}/{printable(store.folder)}: {item.result.computed:,} of "
-            f"{store.rows:,} rows computed; {same}"
+            f"{store.rows:,} rows computed; {_compared(item)}"
         )
     if not (result.restored or result.stores or result.failures):
         yield "Nothing is damaged."
+
+
+def _compared(item: Repaired) -> str:
+    if item.had_wrong_rows:
+        return "rows of it were wrong"
+    return "every byte as it was" if item.is_identical else "other bytes than before: another machine or version"
 
 
 def _to_json(item: Repaired) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def verify(read: bool, semantic: bool, source: bool, subset: str | None, setting
         console.tell(compared.lines())
     kinds = {item.kind for report in reports for item in report.damage}
     if kinds - {NEWER}:
-        console.say("'fusion cache repair' with the --data of the stores mends them.")
+        console.say(_next_step(reports, settings))
     console.document(
         {
             "stores": [_to_json(report) for report in reports],
@@ -127,6 +128,24 @@ class _Comparison:
     def to_json(self) -> list[dict[str, Any]] | None:
         """Return what machines read; None if nothing was compared."""
         return None if self.error is not None else [item.to_json() for item in self.differences]
+
+
+def _next_step(reports: Sequence[Report], settings: Settings) -> str:
+    """Return the very command that mends what is damaged."""
+    from fusion_pipeline.store.care.semantic import ROWS
+    from fusion_pipeline.store.care.verify import NEWER
+
+    found = {(report.dataset, item.kind) for report in reports for item in report.damage if item.kind != NEWER}
+    damaged = sorted({name for name, _ in found})
+    words = ["fusion cache repair", *(["--semantic"] if ROWS in {kind for _, kind in found} else [])]
+    alone = damaged == [inputs.chosen_dataset(settings)] and settings.data is not None
+    keys = ("data", "dataset", "cache") if alone else ("cache",)
+    words += [f"--{key} {shlex.quote(getattr(settings, key))}" for key in keys if key in settings.given]
+    command = printable(" ".join(words))
+    if alone:
+        return f"'{command}' mends them."
+    listed = ", then of ".join(f"'{printable(name)}'" for name in damaged)
+    return f"'{command} --data DIR' mends them; DIR holds the images of {listed}."
 
 
 def _lines(report: Report, location: str) -> Iterator[str]:

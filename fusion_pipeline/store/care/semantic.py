@@ -14,6 +14,9 @@ from fusion_pipeline.store.cache import DatasetStores
 from fusion_pipeline.store.care.verify import ALL, Damage, Report, Subset, verify, verify_dataset
 from fusion_pipeline.store.reader import Store
 
+ROWS = "rows"
+"""The kind of what is wrong though every checksum is right."""
+
 _ROUNDING = 1e-5  # of the matrix product itself: another BLAS adds up in another order
 _UNKNOWN = 0.02  # for stores that do not say how far theirs were: far below what another row or layer shows
 _MOST = 0.1  # whose writer measured more had other weights or another layer itself
@@ -151,4 +154,4 @@ def verify_semantic(store: Store, subset: Subset = ALL) -> Iterator[Damage]:
         good = store.status[part] == 0
         by_row = deviations(np.asarray(features[part])[good], np.asarray(probabilities[part])[good], weight, bias)
         if not (by_row <= limit).all():
-            yield Damage(chunk, "rows")
+            yield Damage(chunk, ROWS)
