@@ -19,6 +19,8 @@ from fusion_pipeline.store.storage.places import open_backend
 CURRENT = "current.json"
 """File of a data set that names its current index and stores; a hint that no store depends on."""
 
+_TRIES = 10
+
 
 class Cache:
     """A home of stores, by data set and backbone.
@@ -137,7 +139,7 @@ class DatasetStores:
         IncompleteError
             If there is none.
         """
-        latest = key or self._current()["index"]
+        latest = key or self._current(self._read_current())["index"]
         for store in self.indexes():
             if latest is None or store.folder == latest or _hex(store.manifest.key).startswith(_hex(latest)):
                 return store
@@ -156,7 +158,7 @@ class DatasetStores:
         IncompleteError
             If there is no index.
         """
-        index, stated, found = self.index(), self._current()["stores"], {}
+        index, stated, found = self.index(), self._current(self._read_current())["stores"], {}
         for store in self.stores():
             same = store.is_backbone and store.manifest.dataset == index.manifest.dataset
             if same and (store.name not in found or stated.get(store.name) == store.folder):
@@ -178,17 +180,23 @@ class DatasetStores:
         StorageError
             If the cache cannot be written.
         """
-        before = self._current()
-        now = {
-            "index": index.folder,
-            "stores": {**before["stores"], **{store.name: store.folder for store in stores}},
-        }
-        if now != before or not self.current_is_whole():
-            self.cache.backend.write(f"{self.name}/{CURRENT}", canonical_json({**now, DIGEST: digest(now)}))
+        marked = {store.name: store.folder for store in stores}
+        for _ in range(_TRIES):  # others may mark theirs just now
+            content = self._read_current()
+            before = self._current(content)
+            now = {"index": index.folder, "stores": {**before["stores"], **marked}}
+            if now == before and self._is_whole(content):
+                return
+            replacement = canonical_json({**now, DIGEST: digest(now)})
+            if self.cache.backend.swap(f"{self.name}/{CURRENT}", content, replacement):
+                return
+        self.cache.backend.write(f"{self.name}/{CURRENT}", replacement)
 
     def current_is_whole(self) -> bool:
         """Return whether the list of current stores is absent, or what was written and still true."""
-        content = self.cache.backend.read(f"{self.name}/{CURRENT}")
+        return self._is_whole(self._read_current())
+
+    def _is_whole(self, content: bytes | None) -> bool:
         if content is None:
             return True
         try:
@@ -225,12 +233,14 @@ class DatasetStores:
         results = map(attempt, folders) if self.cache.backend.is_local else self.cache.backend.map(attempt, folders)
         return [(folder, found) for folder, found in zip(folders, results, strict=True) if found is not None]
 
-    def _current(self) -> dict[str, Any]:
+    def _read_current(self) -> bytes | None:
+        return self.cache.backend.read(f"{self.name}/{CURRENT}")
+
+    def _current(self, content: bytes | None) -> dict[str, Any]:
         """Return the folders of the index and of each backbone's store that the last extraction saw, as far as known.
 
         ``index`` is None and ``stores`` empty where nothing is known or nothing is there any more.
         """
-        content = self.cache.backend.read(f"{self.name}/{CURRENT}")
         try:
             stated = dict(json.loads(content or b"{}"))
             if stated.pop(DIGEST, None) not in (None, digest(stated)):
@@ -286,7 +296,7 @@ class DatasetStores:
         named = named or [store for store in stores if slug(store.name) == slug(backbone)]
         fitting = [store for store in named if store.manifest.dataset == index.manifest.dataset]
         if fitting:
-            current = self._current()["stores"].get(backbone)
+            current = self._current(self._read_current())["stores"].get(backbone)
             return next((store for store in fitting if store.folder == current), fitting[0])
         again = f"Run 'fusion extract --backbone {printable(backbone)}' with the same --data and --cache"
         if not named:

@@ -14,6 +14,7 @@ from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError,
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.identity import canonical_json, digest
 from tests.builders import tree_bytes
+from tests.store.failpoints import before_the_call
 from tests.store.made import DATASET, publish, publish_index, root_of
 
 OTHER_VERSION = "sha256:" + "2" * 64
@@ -151,6 +152,29 @@ def test_current_stores_of_other_backbones_stay_current(store: Store) -> None:
     assert current == {"index": stores.index().folder, "stores": {"alpha": store.folder, "beta": beta.folder}}
     assert [found.folder for found in stores.current()] == [stores.index().folder, store.folder, beta.folder]
     assert stores.current_is_whole()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_who_mark_at_once_both_are_heard(store: Store, first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    beta, gamma = publish(root_of(store), "beta"), publish(root_of(store), "gamma")
+    one, other = Cache(root_of(store))[DATASET], Cache(root_of(store))[DATASET]
+    if not first:
+        one.mark_current(store.index, [gamma])
+    before_the_call(
+        monkeypatch, one.cache.backend, "swap", lambda: other.mark_current(store.index, [beta]), "/current.json"
+    )
+    one.mark_current(store.index, [store])
+    stated = json.loads((root_of(store) / DATASET / "current.json").read_bytes())["stores"]
+    marked = {"alpha": store.folder, "beta": beta.folder}
+    assert stated == (marked if first else {**marked, "gamma": gamma.folder})
+
+
+def test_who_always_comes_second_is_heard_in_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = Cache(root_of(store))[DATASET]
+    monkeypatch.setattr(stores.cache.backend, "swap", lambda *_: False)
+    stores.mark_current(store.index, [store])
+    assert stores.current_is_whole()
+    assert (root_of(store) / DATASET / "current.json").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"stores": 3}', b'{"index": 3, "stores": {"alpha": [1]}}'])

@@ -160,12 +160,20 @@ class LocalBackend(Backend):
             return created
 
     def swap(self, path: str, before: bytes | None, content: bytes) -> bool:
-        """Write a file durably if it holds `before`. Who writes between the look and the rename is written over."""
+        """Write a file durably if it holds `before`. Who writes between the look and the rename is written over.
+
+        Nothing but these two happens between them.
+        """
         if before is None:
             return self.create(path, content)
         if self.read(path) != before:
             return False
-        self.write(path, content)
+        with self._storage_errors(path, len(content)), HalfWritten(self.path(path), content) as file:
+            file.sync()
+            if self.read(path) != before:
+                return False
+            file.replace()
+            _sync_if_there(self.path(path).parent)
         return True
 
     def copy_all(self, files: Mapping[str, str]) -> None:

@@ -50,6 +50,14 @@ def test_nothing_is_made_before_the_first_write(backend: LocalBackend) -> None:
     assert not backend.root.exists()
 
 
+def test_who_writes_while_another_swaps_wins(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the last look: what takes time is done before it."""
+    backend.write("a", b"before")
+    monkeypatch.setattr(os, "fsync", lambda _: (backend.root / "a").write_bytes(b"between"))
+    assert not backend.swap("a", b"before", b"after")
+    assert (backend.read("a"), len(list(backend.walk("")))) == (b"between", 1)
+
+
 def test_litter_is_walked_over_and_never_listed(backend: LocalBackend) -> None:
     backend.write("a/b/good", b"1")
     backend.path(f"a/b/good{PARTIAL}0123456789ab").write_bytes(b"half")
