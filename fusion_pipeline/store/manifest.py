@@ -64,9 +64,7 @@ class FileEntry:
         >>> FileEntry.of(b"").length
         0
         """
-        # A chunk ends in its own CRC-32C. With these four bytes the sum would be the same for every chunk.
-        body = np.frombuffer(content, np.uint8)[:-CRC_BYTES]
-        return cls(len(content), hashlib.sha256(content).hexdigest(), f"{google_crc32c.value(body):08x}")
+        return cls(len(content), hashlib.sha256(content).hexdigest(), _crc32c(content))
 
     def matches(self, content: bytes) -> bool:
         """Return whether a file with this content is what it must be, by length and sha256.
@@ -77,6 +75,16 @@ class FileEntry:
         (True, False)
         """
         return len(content) == self.length and hashlib.sha256(content).hexdigest() == self.sha256
+
+    def agrees_with(self, content: bytes) -> bool:
+        """Return whether the CRC-32C, if there is one, is that of a content which `matches`: else the entry is wrong.
+
+        Examples
+        --------
+        >>> [FileEntry(2, "", crc).agrees_with(b"12") for crc in (None, FileEntry.of(b"12").crc32c, "12345678")]
+        [True, True, False]
+        """
+        return self.crc32c is None or self.crc32c == _crc32c(content)
 
     @property
     def content(self) -> dict[str, Any]:
@@ -220,6 +228,11 @@ class Manifest:
         if not consistent:
             raise RefusedError(f"Manifest '{printable(where)}' contradicts itself: it was edited after publication.")
         return manifest
+
+
+def _crc32c(content: bytes) -> str:
+    # A chunk ends in its own CRC-32C. With these four bytes the sum would be the same for every chunk.
+    return f"{google_crc32c.value(np.frombuffer(content, np.uint8)[:-CRC_BYTES]):08x}"
 
 
 def _parse(content: bytes, where: str) -> dict[str, Any]:

@@ -88,42 +88,47 @@ class DamagedStore:
         StorageError
             If the storage does not answer, or denies access: what is good is not computed again.
         """
-        if self.store is None or self.store.manifest.partition_rows != encoder.partition_rows:
+        store = self.store
+        if store is None or store.manifest.partition_rows != encoder.partition_rows:
             return
         try:
-            samples, status = self.store.sample_sha256, self._status(encoder)
+            samples, status = store.sample_sha256, self._status(store, encoder)
         except FusionError as error:
             if isinstance(error, StorageError) and not isinstance(error, BrokenFileError):
                 raise
             return
-        files, rows = self.store.manifest.files, encoder.partition_rows
+        files, rows = store.manifest.files, encoder.partition_rows
         for partition in range(encoder.partitions):
             own = encoder.partition_files(partition)
             if own & self.damaged or not own <= set(files) or attempt.has(partition) or partition not in status:
                 continue
             start = partition * rows
             bad = {start + int(row): int(status[partition][row]) for row in np.flatnonzero(status[partition])}
-            record = self._record(samples[start : start + rows], bad, {name: files[name] for name in own})
-            attempt.adopt(partition, record, self.store.file("").rstrip("/"))
+            entries = {name: self._entry(store, name) for name in own}
+            record = _record_of(store, samples[start : start + rows], bad, entries)
+            attempt.adopt(partition, record, store.file("").rstrip("/"))
 
-    def _record(
-        self, samples: Sequence[str], bad: Mapping[int, int], files: Mapping[str, FileEntry]
-    ) -> PartitionRecord:
-        """Return the record of a partition of the store, which says where its rows come from."""
-        made = self.store.manifest.made if self.store is not None else {}
-        told = told_of_store(made, self.digest, len(samples))
-        return PartitionRecord(tuple(samples), bad, files, "", made_with(made), told)
+    def _entry(self, store: Store, name: str) -> FileEntry:
+        """Return the sums of a file: those of the manifest, unless some of them contradict each other."""
+        return FileEntry.of(store.content(name)) if MANIFEST in self.damaged else store.manifest.files[name]
 
-    def _status(self, encoder: GroupEncoder) -> dict[int, np.ndarray]:
+    def _status(self, store: Store, encoder: GroupEncoder) -> dict[int, np.ndarray]:
         """Return the reason codes of each partition whose chunk of them is good."""
-        if self.store is None:
-            return {}
         found: dict[int, np.ndarray] = {}
         for partition in range(encoder.partitions):
             file = f"{layout.STATUS}/c/{partition}"
-            if file not in self.damaged and (content := self.store.backend.read(self.store.file(file))) is not None:
+            if file not in self.damaged and (content := store.backend.read(store.file(file))) is not None:
                 found[partition] = encoder.rows_of(layout.STATUS, partition, content)
         return found
+
+
+def _record_of(
+    store: Store, samples: Sequence[str], bad: Mapping[int, int], files: Mapping[str, FileEntry]
+) -> PartitionRecord:
+    """Return the record of a partition of a store, which says where its rows come from."""
+    made = store.manifest.made
+    told = told_of_store(made, store.manifest_digest, len(samples))
+    return PartitionRecord(tuple(samples), bad, files, "", made_with(made), told)
 
 
 def restore_manifests(stores: DatasetStores) -> list[str]:

@@ -142,7 +142,8 @@ def verify_dataset(stores: DatasetStores, *, read: bool = True, subset: Subset =
 def verify(store: Store, *, read: bool = True, subset: Subset = ALL) -> Iterator[Damage]:
     """Yield the files of a store that are missing or not what the manifest says.
 
-    A chunk that an array needs and the manifest does not name is missing too.
+    A chunk that an array needs and the manifest does not name is missing too. If the two sums of a file contradict each
+    other, the manifest is damaged, once.
 
     Parameters
     ----------
@@ -167,8 +168,10 @@ def verify(store: Store, *, read: bool = True, subset: Subset = ALL) -> Iterator
     prefix = store.file("")
     lengths = {file.path.removeprefix(prefix): file.length for file in store.backend.walk(prefix.rstrip("/"))}
     names = [name for name in sorted(store.manifest.files) if subset.has(name)]
+    seen: set[Damage] = set()
     for found in store.backend.map(lambda name: list(_verify_file(store, name, lengths, read=read)), names):
-        yield from found
+        yield from (item for item in found if item.file != MANIFEST or item not in seen)
+        seen.update(item for item in found if item.file == MANIFEST)
 
 
 def lost_manifests(stores: DatasetStores) -> list[str]:
@@ -215,6 +218,8 @@ def _verify_file(store: Store, name: str, lengths: Mapping[str, int], *, read: b
             yield Damage(name, "missing")
         elif not entry.matches(content):
             yield Damage(name, "content")
+        elif not entry.agrees_with(content):
+            yield Damage(MANIFEST, "content")
         elif name.endswith("/zarr.json"):
             yield from _unnamed_chunks(name.removesuffix("/zarr.json"), content, store.manifest.files)
 

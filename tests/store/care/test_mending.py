@@ -424,6 +424,19 @@ def test_without_knowing_whose_rows_they_are_nothing_is_taken_over(store: Store,
     attempt.close()
 
 
+def test_sums_that_contradict_each_other_are_reckoned_anew(store: Store) -> None:
+    wrong = {"features/c/1/0": replace(store.manifest.files["features/c/1/0"], crc32c="00000000")}
+    damaged = put_manifest(store, replace(store.manifest, files={**store.manifest.files, **wrong}))
+    found = DamagedStore.find(Cache(root_of(store)), folder_of(store))
+    assert found is not None
+    assert found.damaged == {"manifest.json"}
+    attempt = mended(damaged)
+    assert missing_partitions(attempt) == []
+    (entry,) = (record.files["features/c/1/0"] for partition, record in attempt.records() if partition == 1)
+    assert entry.crc32c == store.manifest.files["features/c/1/0"].crc32c
+    attempt.close()
+
+
 @pytest.mark.parametrize(("number", "raises"), [(errno.EACCES, True), (errno.ETIMEDOUT, True), (errno.EIO, False)])
 def test_an_index_that_cannot_be_seen_costs_no_computation(
     store: Store, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool

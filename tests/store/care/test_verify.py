@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,17 @@ from fusion_pipeline.store.making.publication import Publication
 from fusion_pipeline.store.storage.local import LocalBackend
 from fusion_pipeline.store.storage.objects import ObjectBackend
 from tests.store.failpoints import before_the_call, fail_to_open
-from tests.store.made import DATASET, as_format_1_0, finish, open_attempt, publish, publish_index, publish_on, root_of
+from tests.store.made import (
+    DATASET,
+    as_format_1_0,
+    finish,
+    open_attempt,
+    publish,
+    publish_index,
+    publish_on,
+    put_manifest,
+    root_of,
+)
 
 BACKBONE = ("features", "imagenet_probabilities", "status", "head_weight", "head_bias")
 INDEX = ("thumbnails_32", "status", "sample_path_bytes", "sample_path_offsets", "sha256", "label")
@@ -223,6 +234,20 @@ def test_a_server_that_denies_access_has_lost_nothing(monkeypatch: pytest.Monkey
     monkeypatch.setattr(obstore, "get", denied)
     with pytest.raises(StorageError, match="access denied"):
         list(verify(store))
+
+
+def with_other_sums(store: Store, *names: str) -> Store:
+    """Put a consistent manifest in place whose CRC-32C of some files is not theirs."""
+    wrong = {name: replace(store.manifest.files[name], crc32c="00000000") for name in names}
+    return put_manifest(store, replace(store.manifest, files={**store.manifest.files, **wrong}))
+
+
+def test_a_manifest_whose_sums_contradict_each_other_is_damaged(store: Store) -> None:
+    again = with_other_sums(store, "features/c/0/0", "features/c/1/0", "zarr.json")
+    assert list(verify(again)) == [Damage("manifest.json", "content")]
+    assert named(root_of(store)) == {f"{DATASET}/{store.folder}/manifest.json"}
+    flip(store.path / "features/c/0/0")
+    assert list(verify(again)) == [Damage("features/c/0/0", "content"), Damage("manifest.json", "content")]
 
 
 def test_every_array_is_read(store: Store) -> None:
