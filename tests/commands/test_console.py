@@ -23,6 +23,8 @@ CODES = {
     "FormatError": 13,
     "StaleError": 14,
     "StorageError": 15,
+    "DeniedError": 15,
+    "BrokenFileError": 15,
     "RefusedError": 16,
     "UnusableDataError": 17,
     "ClusterError": 18,
