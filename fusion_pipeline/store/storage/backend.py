@@ -243,13 +243,27 @@ class Backend(ABC):
         return self.create(record, content)
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Yield the result of a call for each item, in order, as many at once as are worth while here."""
+        """Yield the result of a call for each item, in order, as many at once as are worth while here.
+
+        Once a call has failed no other one begins: each of them might wait for the same dead server.
+        """
         if self.concurrency == 1 or len(items) < 2:
             yield from map(function, items)
             return
+        failed: list[BaseException] = []
+
+        def call(item: Item) -> Result:
+            if failed:
+                raise failed[0]
+            try:
+                return function(item)
+            except BaseException as error:
+                failed.append(error)
+                raise
+
         with ThreadPoolExecutor(min(self.concurrency, len(items)), thread_name_prefix="storage") as pool:
             try:
-                yield from pool.map(function, items)
+                yield from pool.map(call, items)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -206,3 +206,19 @@ def test_writers_of_different_files_do_not_meet(backend: Backend) -> None:
 def test_where_names_the_place(backend: Backend) -> None:
     assert backend.where("a/b") == f"{backend.location}/a/b"
     assert (backend.where(""), str(backend)) == (backend.location, backend.location)
+
+
+def test_after_a_failure_nothing_else_is_begun(backend: Backend) -> None:
+    begun: list[int] = []
+    together = threading.Barrier(backend.concurrency)
+
+    def fail(number: int) -> None:
+        begun.append(number)
+        together.wait(5)
+        if number == 0:
+            time.sleep(0.2)  # results are looked at in order: meanwhile nobody looks at the failures
+        raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        list(backend.map(fail, range(backend.concurrency * 2)))
+    assert len(begun) == backend.concurrency
