@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -22,9 +24,13 @@ from fusion_pipeline.store.storage.backend import Backend, Entries, StoredFile
 SCHEMES = ("s3", "gs", "az")
 """Which URLs name an object store that a cache can lie in."""
 
-# The libraries' own patience is minutes. A request that stalls ends after half a minute, and is then not repeated;
-# one that fails at once, as while a server starts again, is repeated for up to twenty seconds.
-_CLIENT = {"connect_timeout": "5s", "timeout": "30s"}
+# The libraries' own patience is minutes. A request of which nothing is heard for half a minute ends, and is then not
+# repeated; one that fails at once, as while a server starts again, is repeated for up to twenty seconds. A large object
+# on a slow line may take long: of one that is fetched something is heard all the time, and while one is sent the server
+# is asked now and then whether it still answers.
+_CLIENT = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "30m"}
+_ASK_SECONDS = 10.0
+_SOON_SENT = 16 << 10
 _RETRIES = {
     "max_retries": 8,
     "retry_timeout": timedelta(seconds=20),
@@ -69,7 +75,9 @@ class ObjectBackend(Backend):
     def __init__(self, location: str, *, single_writer: bool = False, store: Any = None) -> None:
         self.location = location.rstrip("/")
         self._single_writer = single_writer
-        self._store = _open_store(self.location) if store is None else store
+        self._store = _open_store(self.location, _CLIENT) if store is None else store
+        patient = {name: limit for name, limit in _CLIENT.items() if name != "read_timeout"}
+        self._sends = _open_store(self.location, patient) if store is None else store
 
     def where(self, path: str) -> str:
         """Return the URL of an object."""
@@ -233,9 +241,31 @@ class ObjectBackend(Backend):
         return True
 
     def _put(self, path: str, content: bytes, mode: Any = "overwrite") -> None:
-        put = obstore.put(self._store, path, content, mode=mode, use_multipart=False)
+        if len(content) <= _SOON_SENT:
+            put = obstore.put(self._store, path, content, mode=mode, use_multipart=False)
+        else:
+            with ThreadPoolExecutor(1) as own:  # this thread may be one that runs an event loop, as a notebook's does
+                put = own.submit(asyncio.run, self._send(path, content, mode)).result()
         if len(_tag(put)) == 32 and _tag(put) != _md5(content):
             self._check_arrived(path, content)
+
+    async def _send(self, path: str, content: bytes, mode: Any) -> Any:
+        """Put an object, however long that takes, as long as the server answers others meanwhile."""
+        sent = asyncio.ensure_future(obstore.put_async(self._sends, path, content, mode=mode, use_multipart=False))
+        try:
+            while not (await asyncio.wait({sent}, timeout=_ASK_SECONDS))[0]:
+                await self._ask(path)
+            return sent.result()
+        finally:
+            sent.cancel()
+
+    async def _ask(self, path: str) -> None:
+        """Ask the server for anything; fail if it does not answer."""
+        try:
+            await obstore.head_async(self._store, path)
+        except (BaseError, OSError) as error:
+            if not isinstance(error, FileNotFoundError) and not _is_answer(error):
+                raise
 
     def _check_arrived(self, path: str, content: bytes) -> None:
         """Read back what a store acknowledged with a tag that is not the MD5 of it, as encrypting ones do."""
@@ -260,14 +290,14 @@ class ObjectBackend(Backend):
             self.failing = False
 
 
-def _open_store(location: str) -> Any:
+def _open_store(location: str, limits: Mapping[str, str]) -> Any:
     scheme, _, rest = location.partition("://")
     if scheme not in SCHEMES or not rest.strip("/"):
         known = ", ".join(f"{name}://BUCKET/PREFIX" for name in SCHEMES)
         raise UsageError(f"Cache '{printable(location)}' is neither a folder nor one of {known}.")
     options: dict[str, Any] = {}
     endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
-    client: dict[str, Any] = dict(_CLIENT)
+    client: dict[str, Any] = dict(limits)
     if scheme == "s3" and endpoint is not None:
         options["endpoint"] = endpoint
         client["allow_http"] = endpoint.startswith("http://")
@@ -293,8 +323,12 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+def _is_answer(error: Exception) -> re.Match[str] | None:
+    return _ANSWERED.search(str(error).partition(_DUMP)[0])
+
+
 def _is_denied(error: Exception) -> bool:
-    answered = _ANSWERED.search(str(error).partition(_DUMP)[0])
+    answered = _is_answer(error)
     return isinstance(error, PermissionError) or (answered is not None and answered[1][:3] in ("401", "403"))
 
 
@@ -302,7 +336,7 @@ def _reason(error: Exception) -> str:
     """Return what happened, and what to mend, in a sentence each."""
     # Below the message lies a dump of the library's own objects, which names every setting and kind of failure.
     told, _, dump = str(error).partition(_DUMP)
-    answered = _ANSWERED.search(told)
+    answered = _is_answer(error)
     if _is_denied(error):
         return "access denied. Check the credentials and what they allow."
     if "NoSuchBucket" in told or isinstance(error, FileNotFoundError):

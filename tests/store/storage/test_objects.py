@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import re
-import socketserver
-import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,11 +15,10 @@ from obstore.store import MemoryStore
 from fusion_pipeline.errors import FusionError, RefusedError, StorageError, UsageError
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.care.verify import verify_dataset
-from fusion_pipeline.store.storage import objects
 from fusion_pipeline.store.storage.objects import ObjectBackend
 from fusion_pipeline.store.storage.places import open_backend
-from tests.servers import variables
 from tests.store.made import DATASET, FEATURES, publish_index, publish_on
+from tests.store.storage.answers import half, hang_up, no_answer, status
 
 CALLS: dict[str, Callable[[ObjectBackend], object]] = {
     "read": lambda backend: backend.read("a"),
@@ -179,84 +174,6 @@ def test_a_tag_that_is_not_the_md5_is_looked_into(
     else:
         with pytest.raises(StorageError, match="holds other bytes than were sent"):
             memory.write("a", b"sent")
-
-
-class Answer(BaseHTTPRequestHandler):
-    """Gives every request the answer that its server holds."""
-
-    server: Server
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.answer(self)
-
-    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - the library's names
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    """A server on loopback with one answer to everything."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, answer: Callable[[Answer], object]) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.answer = answer
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing about clients that are gone."""
-
-
-def status(code: int, body: bytes = b"") -> Callable[[Answer], None]:
-    def answer(request: Answer) -> None:
-        request.send_response(code)
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        request.wfile.write(b"" if request.command == "HEAD" else body)
-
-    return answer
-
-
-def no_answer(_: Answer) -> None:
-    time.sleep(2)
-
-
-def hang_up(request: Answer) -> None:
-    request.close_connection = True
-    request.connection.shutdown(2)
-
-
-def half(request: Answer) -> None:
-    request.send_response(200)
-    for name, value in {"Content-Length": "8", "ETag": '"1"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}.items():
-        request.send_header(name, value)
-    request.end_headers()
-    request.wfile.write(b"1234")
-    hang_up(request)
-
-
-@pytest.fixture
-def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[Answer], object]], ObjectBackend]]:
-    """Return a function that starts a server with one answer to everything, and opens a cache there."""
-    servers: list[socketserver.BaseServer] = []
-    monkeypatch.setattr(objects, "_CLIENT", {"connect_timeout": "500ms", "timeout": "500ms"})
-    monkeypatch.setattr(objects, "_RETRIES", {**objects._RETRIES, "max_retries": 1})
-
-    def start(answer: Callable[[Answer], object]) -> ObjectBackend:
-        server = Server(answer)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        for name, value in variables(f"http://127.0.0.1:{server.server_port}").items():
-            monkeypatch.setenv(name, value)
-        return ObjectBackend("s3://team/features")
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.mark.parametrize("code", [401, 403])
