@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,8 @@ _MATRICES = (layout.FEATURES, layout.PROBABILITIES)
 def export(stores: Sequence[Store], target: str | Path, file_format: Format) -> dict[str, Path]:
     """Write the stores of backbones as files for other programs.
 
-    Memory holds a few partitions at a time, however large a store is. Every byte is checked on its way.
+    Memory holds a few partitions at a time and the chunk of the index that they lie in, however large a store is. Every
+    byte is checked on its way.
 
     Parameters
     ----------
@@ -155,12 +157,16 @@ def _write_npy(store: Store, folder: Path) -> Path:
     for name in _matrices(store):
         array = store.array(name)
         _write_array(folder / f"{name}.npy", array.shape, np.dtype(array.dtype), _blocks(store, name))
-    for name, column in ((layout.STATUS, store.status), (layout.LABELS, store.labels)):
-        _write_array(folder / f"{name}.npy", column.shape, column.dtype, [column])
+    _write_array(folder / f"{layout.STATUS}.npy", (store.rows,), np.dtype(np.uint8), _blocks(store, layout.STATUS))
+    labels = _Rows(store.index.array(layout.LABELS))
+    blocks = (labels.between(rows.start, rows.stop) for rows in _partitions(store))
+    _write_array(folder / f"{layout.LABELS}.npy", (store.rows,), np.dtype(np.int64), blocks)
+    samples = _Samples(store)
     with (folder / "samples.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["row", "path", "sha256", "label", "class_name"])
-        table.writerows((row, *sample) for row, sample in enumerate(_samples(store, slice(None))))
+        for rows in _partitions(store):
+            table.writerows((row, *sample) for row, sample in enumerate(samples.between(rows), rows.start))
     return folder
 
 
@@ -188,13 +194,14 @@ def _write_parquet(store: Store, path: Path) -> Path:
     from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
 
     file, schema = path.with_name(f"{path.name}.parquet"), _schema(store)
-    matrices = [_blocks(store, name) for name in _matrices(store)]
+    matrices = [_blocks(store, name) for name in (layout.STATUS, *_matrices(store))]
+    samples = _Samples(store)
     # Features hardly compress and never repeat, so that a dictionary of them is lost work.
     options = {"compression": "NONE", "use_dictionary": ["class_name"]}
     with ParquetWriter(file, schema, **options) as writer:
-        for rows, blocks in zip(_partitions(store), zip(*matrices, strict=True), strict=True):
-            paths, sums, labels, classes = zip(*_samples(store, rows), strict=True)
-            columns = [paths, [sha256 or None for sha256 in sums], labels, classes, store.status[rows]]
+        for rows, (status, *blocks) in zip(_partitions(store), zip(*matrices, strict=True), strict=True):
+            paths, sums, labels, classes = zip(*samples.between(rows), strict=True)
+            columns = [paths, [sha256 or None for sha256 in sums], labels, classes, status]
             lists = [pyarrow.FixedSizeListArray.from_arrays(block.reshape(-1), block.shape[1]) for block in blocks]
             arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, schema, strict=False)]
             writer.write_table(pyarrow.Table.from_arrays([*arrays, *lists], schema=schema))
@@ -229,12 +236,40 @@ def _blocks(store: Store, name: str) -> Iterator[np.ndarray]:
         yield from store.backend.map(lambda rows: np.asarray(array[rows]), parts[first : first + at_once])
 
 
-def _samples(store: Store, rows: slice) -> Iterator[tuple[str, str, int, str]]:
-    """Yield path, sha256, label and class name of each sample."""
-    classes = _class_names(store)
-    paths, sums, labels = store.sample_paths[rows], store.sample_sha256[rows], store.labels[rows].tolist()
-    for path, sha256, label in zip(paths, sums, labels, strict=True):
-        yield written_name(path), sha256, label, classes[label]
+class _Rows:
+    """The rows of an array from front to back: each chunk is read once, and let go when its rows are over."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self._held: np.ndarray = np.asarray(array[:0])
+        self._start = 0
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """Return some rows, which follow upon those of the last call, or overlap them."""
+        parts, end = [self._held[start - self._start :]], self._start + len(self._held)
+        step, last = self._array.chunks[0], self._array.shape[0]
+        firsts = range(end, min(stop, last), step)
+        parts.extend(np.asarray(self._array[first : min(first + step, last)]) for first in firsts)
+        self._held, self._start = np.concatenate(parts) if len(parts) > 1 else parts[0], start
+        return self._held[: stop - start]
+
+
+class _Samples:
+    """What the index says of each sample, from front to back."""
+
+    def __init__(self, store: Store) -> None:
+        self._classes = _class_names(store)
+        names = (layout.PATH_BYTES, layout.PATH_OFFSETS, layout.SHA256, layout.LABELS)
+        self._bytes, self._offsets, self._sums, self._labels = (_Rows(store.index.array(name)) for name in names)
+
+    def between(self, rows: slice) -> Iterator[tuple[str, str, int, str]]:
+        """Yield path, sha256 (empty for a file that could not be read), label and class name of some samples."""
+        ends = self._offsets.between(rows.start, rows.stop + 1).tolist()
+        content = self._bytes.between(ends[0], ends[-1]).tobytes()
+        sums, labels = (column.between(rows.start, rows.stop) for column in (self._sums, self._labels))
+        for (start, end), sha256, label in zip(pairwise(ends), sums, labels.tolist(), strict=True):
+            path = content[start - ends[0] : end - ends[0]]
+            yield written_name(path), sha256.tobytes().hex() if sha256.any() else "", label, self._classes[label]
 
 
 def _class_names(store: Store) -> list[str]:

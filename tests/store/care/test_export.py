@@ -152,6 +152,54 @@ def test_memory_holds_a_few_partitions_only(tmp_path: Path, file_format: Format)
         assert parquet.ParquetFile(written).num_row_groups == 40
 
 
+def publish_long(root: Path, rows: int) -> tuple[Store, list[str]]:
+    """Publish a store of one feature for many images with long names, and its index; return it, and the names."""
+    backend, length, samples = LocalBackend(root), 2_000, [f"{row + 1:064x}" for row in range(rows)]
+    paths = [f"a/{row:0600}.png" for row in range(rows)]
+    whole = {
+        "sample_path_bytes": np.frombuffer("".join(paths).encode(), np.uint8),
+        "sample_path_offsets": np.cumsum([0, *map(len, paths)]),
+        "sha256": np.frombuffer(bytes.fromhex("".join(samples)), np.uint8).reshape(rows, 32),
+        "label": np.arange(rows, dtype=np.int32) % 2,
+    }
+    specs = {
+        "index": index_arrays(rows, sum(map(len, paths)), ()),
+        "long": backbone_arrays(1, 0, "float16", head=False),
+    }
+    for name, kind in (("index", "index"), ("long", "backbone")):
+        encoder = GroupEncoder(specs[name], rows, length, {CLASS_NAMES: ["a", "b"]})
+        attempt = Attempt.open(backend, DATASET, name, {"kind": name}, encoder)
+        for number, start in enumerate(range(0, rows, length)):
+            arrays: dict[str, np.ndarray] = {"status": np.zeros(len(samples[start : start + length]), np.uint8)}
+            features = {"features": np.zeros((len(arrays["status"]), 1), np.float16)} if kind == "backbone" else {}
+            attempt.write(number, {**arrays, **features}, samples[start : start + length], {})
+        values = whole if kind == "index" else {}
+        attempt.publish(kind=kind, dataset_digest=VERSION, samples=samples, arrays=values, made={})
+    return Cache(root)[DATASET]["long"], paths
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_memory_holds_what_the_index_says_of_a_few_partitions_only(tmp_path: Path, file_format: Format) -> None:
+    rows = 45_001
+    store, paths = publish_long(tmp_path / "cache", rows)
+    tracemalloc.start()
+    written = export([store], tmp_path / "out", file_format)["long"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < sum(map(len, paths))
+    labels = [row % 2 for row in range(rows)]
+    if file_format == "npy":
+        assert np.load(written / "label.npy").tolist() == labels
+        with (written / "samples.csv").open(encoding="utf-8", newline="") as file:
+            table = list(csv.reader(file))[1:]
+        assert [row[1] for row in table] == paths
+        assert [int(row[2], 16) for row in table] == list(range(1, rows + 1))
+    else:
+        columns = parquet.read_table(written).to_pydict()
+        assert (columns["sample_path"], columns["label"]) == (paths, labels)
+        assert [int(digest, 16) for digest in columns["sha256"]] == list(range(1, rows + 1))
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("place", ["folder", "file", "dangling link"])
 def test_what_is_there_is_never_touched(tmp_path: Path, file_format: Format, place: str) -> None:
