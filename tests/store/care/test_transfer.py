@@ -17,7 +17,7 @@ from fusion_pipeline.errors import FusionError, IntegrityError, RefusedError
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.care import transfer as transfer_module
 from fusion_pipeline.store.care.transfer import Progress, Transferred, transfer
-from fusion_pipeline.store.care.verify import verify_dataset
+from fusion_pipeline.store.care.verify import Damage, verify_dataset
 from fusion_pipeline.store.identity import canonical_json, digest
 from fusion_pipeline.store.making.presence import Process
 from fusion_pipeline.store.making.unfinished import attempt_folders, living_writers
@@ -230,7 +230,8 @@ def test_whatever_breaks_it_the_same_call_goes_on(tmp_path: Path, fault: Fault, 
             send([store], source, cache_on(faulty))
         if not faulty.struck:
             break
-        assert damage(cache_on(home)) == [], faulty.struck
+        # Between the manifest's copy and the manifest nothing tells it from a store that lost it: both are restored.
+        assert damage(cache_on(home)) in ([], [Damage("manifest.json", "missing")]), faulty.struck
         (item,) = send([store], source, cache_on(home))
         resumed += item.state == "resumed"
         assert item.copied + item.found == (0 if item.state == "there already" else store.n_bytes)
