@@ -14,8 +14,8 @@ paths
     the names of what a cache holds
 reader, checked, bulk
     a published store into arrays whose every byte was checked
-cache
-    a cache into its data sets and their stores
+cache, found
+    a cache into its data sets and their stores, and which of them is meant where some cannot be read
 
 What else there is:
 

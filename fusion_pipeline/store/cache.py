@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, StaleError, printable
-from fusion_pipeline.store.identity import canonical_json, digest, slug
+from fusion_pipeline.store.found import Found, newest_first
+from fusion_pipeline.store.identity import canonical_json, digest
 from fusion_pipeline.store.manifest import DIGEST
 from fusion_pipeline.store.paths import ATTEMPTS, MANIFEST
 from fusion_pipeline.store.reader import Store
@@ -112,22 +113,19 @@ class DatasetStores:
         IntegrityError, FormatError, RefusedError
             If the manifest of one of them cannot be read; `survey` goes on.
         """
-        found = [store for _, store in self._open_all()]
-        for error in found:
-            if isinstance(error, FusionError):
-                raise error
-        return _newest_first(store for store in found if isinstance(store, Store))
+        found = self.found()
+        found.refuse(lambda _: True)
+        return found.stores
 
     def survey(self) -> Iterator[tuple[str, Store | FusionError]]:
         """Yield the folder of each published store, and the store, or why it cannot be opened; the newest first."""
-        found = self._open_all()
-        readable = _newest_first(store for _, store in found if isinstance(store, Store))
-        yield from ((store.folder, store) for store in readable)
-        yield from ((folder, error) for folder, error in found if isinstance(error, FusionError))
+        found = self.found()
+        yield from ((store.folder, store) for store in found.stores)
+        yield from found.errors.items()
 
     def indexes(self) -> tuple[Store, ...]:
-        """Return the index stores, one per version of the images, the newest first."""
-        return tuple(store for store in self.stores() if store.manifest.kind == "index")
+        """Return the index stores that can be opened, one per version of the images, the newest first."""
+        return self.found().indexes
 
     def index(self, key: str | None = None) -> Store:
         """Return the index of the current version of the images, or the one whose key begins with `key`.
@@ -138,11 +136,15 @@ class DatasetStores:
         ------
         IncompleteError
             If there is none.
+        IntegrityError, FormatError, RefusedError
+            If it may be one whose manifest cannot be read.
         """
-        latest = key or self._current(self._read_current())["index"]
-        for store in self.indexes():
-            if latest is None or store.folder == latest or _hex(store.manifest.key).startswith(_hex(latest)):
-                return store
+        return self._index_of(self.found(), key)
+
+    def _index_of(self, found: Found, key: str | None = None) -> Store:
+        index = found.find_index(key)
+        if index is not None:
+            return index
         wanted = "index" if key is None else f"index '{printable(key)}'"
         instead = "Run 'fusion extract' again to finish it." if key is None else "'fusion cache ls' shows the keys."
         raise IncompleteError(
@@ -157,13 +159,13 @@ class DatasetStores:
         ------
         IncompleteError
             If there is no index.
+        IntegrityError, FormatError, RefusedError
+            If one of them may be a store whose manifest cannot be read.
         """
-        index, stated, found = self.index(), self._current(self._read_current())["stores"], {}
-        for store in self.stores():
-            same = store.is_backbone and store.manifest.dataset == index.manifest.dataset
-            if same and (store.name not in found or stated.get(store.name) == store.folder):
-                found[store.name] = store
-        return (index, *(found[name] for name in sorted(found)))
+        found = self.found()
+        index = self._index_of(found)
+        found.refuse_all(index)
+        return (index, *found.of_version(index).values())
 
     def mark_current(self, index: Store, stores: Sequence[Store] = ()) -> None:
         """Make a version the current one, and stores those of their backbones, durably.
@@ -217,8 +219,8 @@ class DatasetStores:
         """Return the store in a folder of the data set; IncompleteError if none is published there."""
         return Store(self.cache.backend, self.name, folder, self.cache.copy)
 
-    def _open_all(self) -> list[tuple[str, Store | FusionError]]:
-        """Open every store of the data set; a folder without a manifest is none."""
+    def found(self) -> Found:
+        """Open every store of the data set, as far as they can be read; a folder without a manifest is none."""
 
         def attempt(folder: str) -> Store | FusionError | None:
             try:
@@ -231,12 +233,16 @@ class DatasetStores:
         folders = [folder for folder in self.cache.backend.entries(self.name).folders if folder != ATTEMPTS]
         # Parsing takes most of the time where reading takes none: threads would only wait for each other.
         results = map(attempt, folders) if self.cache.backend.is_local else self.cache.backend.map(attempt, folders)
-        return [(folder, found) for folder, found in zip(folders, results, strict=True) if found is not None]
+        found = dict(zip(folders, results, strict=True))
+        errors = {folder: error for folder, error in found.items() if isinstance(error, FusionError)}
+        stores = newest_first(store for store in found.values() if isinstance(store, Store))
+        current = self._current(self._read_current(), {*errors, *(store.folder for store in stores)})
+        return Found(stores, errors, current["index"], current["stores"])
 
     def _read_current(self) -> bytes | None:
         return self.cache.backend.read(f"{self.name}/{CURRENT}")
 
-    def _current(self, content: bytes | None) -> dict[str, Any]:
+    def _current(self, content: bytes | None, published: Set[str] | None = None) -> dict[str, Any]:
         """Return the folders of the index and of each backbone's store that the last extraction saw, as far as known.
 
         ``index`` is None and ``stores`` empty where nothing is known or nothing is there any more.
@@ -248,11 +254,11 @@ class DatasetStores:
             stores = dict(stated.get("stores", {}))
         except (ValueError, TypeError, RecursionError):
             stated, stores = {}, {}
-        folders = set(self.cache.backend.entries(self.name).folders)
+        folders = set(self.cache.backend.entries(self.name).folders) if published is None else published
 
         def is_there(folder: object) -> bool:
             known = isinstance(folder, str) and folder in folders
-            return known and self.cache.backend.exists(f"{self.name}/{folder}/{MANIFEST}")
+            return known and (published is not None or self.cache.backend.exists(f"{self.name}/{folder}/{MANIFEST}"))
 
         index = stated.get("index")
         return {
@@ -261,9 +267,17 @@ class DatasetStores:
         }
 
     def backbones(self, index: Store | None = None) -> tuple[str, ...]:
-        """Return the sorted names of the backbones that have a store for a version (the current one by default)."""
-        version = (index or self.index()).manifest.dataset
-        return tuple(sorted({s.name for s in self.stores() if s.is_backbone and s.manifest.dataset == version}))
+        """Return the sorted names of the backbones that have a store for a version (the current one by default).
+
+        Raises
+        ------
+        IntegrityError, FormatError, RefusedError
+            If one of them may be a store whose manifest cannot be read.
+        """
+        found = self.found()
+        index = index or self._index_of(found)
+        found.refuse_all(index)
+        return tuple(found.of_version(index))
 
     def __getitem__(self, backbone: str) -> Store:
         """Return a backbone's store for the current version of the images."""
@@ -288,19 +302,17 @@ class DatasetStores:
             If the backbone has no store (exit code 10).
         StaleError
             If it has one, but of another version of the images (exit code 14).
+        IntegrityError, FormatError, RefusedError
+            If it may be one whose manifest cannot be read.
         """
-        index = index or self.index()
-        stores = [store for store in self.stores() if store.is_backbone]
-        named = [store for store in stores if backbone in (store.name, store.folder)]
-        # Two names may be one folder's: who extracted first has named the store.
-        named = named or [store for store in stores if slug(store.name) == slug(backbone)]
-        fitting = [store for store in named if store.manifest.dataset == index.manifest.dataset]
-        if fitting:
-            current = self._current(self._read_current())["stores"].get(backbone)
-            return next((store for store in fitting if store.folder == current), fitting[0])
+        found = self.found()
+        index = index or self._index_of(found)
+        if fitting := found.find(backbone, index):
+            return fitting[0]
+        named = found.named(backbone)
         again = f"Run 'fusion extract --backbone {printable(backbone)}' with the same --data and --cache"
         if not named:
-            near = difflib.get_close_matches(backbone, self.backbones(index), n=1, cutoff=0.8)
+            near = difflib.get_close_matches(backbone, found.of_version(index), n=1, cutoff=0.8)
             hint = f"Did you mean '{printable(near[0])}'? If not: " if near else ""
             raise IncompleteError(
                 f"Data set '{printable(self.name)}' has no finished store of backbone '{printable(backbone)}' in cache "
@@ -311,14 +323,6 @@ class DatasetStores:
             f"({named[0].rows:,} images) than index '{index.folder}' ({index.rows:,} images). "
             f"{again} for the images as they are now."
         )
-
-
-def _newest_first(stores: Iterable[Store]) -> tuple[Store, ...]:
-    return tuple(sorted(stores, key=lambda store: (store.manifest.created, store.folder), reverse=True))
-
-
-def _hex(key: str) -> str:
-    return key.removeprefix("sha256:")
 
 
 def _is_dataset(backend: Backend, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,6 +15,7 @@ import zarr
 
 from fusion_pipeline.errors import (
     FormatError,
+    FusionError,
     IncompleteError,
     IntegrityError,
     RefusedError,
@@ -26,7 +28,7 @@ from fusion_pipeline.store.checked import CheckedFiles
 from fusion_pipeline.store.identity import digest_bytes, short
 from fusion_pipeline.store.manifest import Manifest
 from fusion_pipeline.store.metadata import ArrayMetadata
-from fusion_pipeline.store.paths import MANIFEST, group_folder
+from fusion_pipeline.store.paths import ATTEMPTS, MANIFEST, group_folder
 from fusion_pipeline.store.storage.backend import Backend
 from fusion_pipeline.store.storage.places import open_backend
 
@@ -233,18 +235,31 @@ class Store:
         """The index store of the same version of the images."""
         if not self.is_backbone:
             return self
-        found = [
-            Store(self.backend, self.dataset, folder, self.copy)
-            for folder in self.backend.list(self.dataset)
-            if folder.startswith("index-") and self.backend.exists(f"{self.dataset}/{folder}/{MANIFEST}")
-        ]
-        same = [s for s in found if not s.is_backbone and s.manifest.dataset == self.manifest.dataset]
-        if same:  # several, where thumbnails were made with another decoder: the newest
-            return max(same, key=lambda store: (store.manifest.created, store.folder))
+        folders = self.backend.entries(self.dataset).folders
+        called_so = [folder for folder in folders if folder.startswith("index-")]  # as a rule it is one of these
+        errors: list[FusionError] = []
+        for some in (called_so, [folder for folder in folders if folder not in (*called_so, ATTEMPTS)]):
+            if same := list(self._indexes_in(some, errors)):  # several, where another decoder made the thumbnails
+                return max(same, key=lambda store: (store.manifest.created, store.folder))
+        if errors:
+            raise errors[0]
         raise IncompleteError(
             f"Store '{self.folder}' has no index in cache '{printable(str(self.backend))}'. "
             f"Run 'fusion extract --backbone {printable(self.name)}' again to make it."
         )
+
+    def _indexes_in(self, folders: Iterable[str], errors: list[FusionError]) -> Iterator[Store]:
+        """Yield the indexes of the same version that are in some folders; add why others cannot be read to errors."""
+        for folder in folders:
+            try:
+                store = Store(self.backend, self.dataset, folder, self.copy)
+            except IncompleteError:
+                continue
+            except FusionError as error:
+                errors.append(error)
+                continue
+            if not store.is_backbone and store.manifest.dataset == self.manifest.dataset:
+                yield store
 
     @cached_property
     def labels(self) -> np.ndarray:

@@ -153,7 +153,7 @@ def choose_stores(cache: Cache, dataset: str | None, backbones: Sequence[str], i
 def _all_backbones(stores: DatasetStores, index: Store) -> tuple[str, ...]:
     """Return the backbones of a version; refuse to pass over one that has stores of other versions only."""
     names = stores.backbones(index)
-    stale = sorted({store.name for store in stores.stores() if store.is_backbone}.difference(names))
+    stale = sorted({store.name for store in stores.found().stores if store.is_backbone}.difference(names))
     if stale:
         listed = ", ".join(printable(name) for name in stale)
         raise StaleError(
@@ -165,12 +165,17 @@ def _all_backbones(stores: DatasetStores, index: Store) -> tuple[str, ...]:
 
 
 def _only_dataset(cache: Cache) -> str:
-    names = [name for name in cache if cache[name].indexes()] or list(cache)
+    names = [name for name in cache if _may_have_index(cache[name])] or list(cache)
     if len(names) > 1:
         raise UsageError(
             f"Which data set? The cache has {', '.join(printable(name) for name in names)}. Give --dataset NAME."
         )
     return names[0] if names else "(none named)"
+
+
+def _may_have_index(stores: DatasetStores) -> bool:
+    found = stores.found()
+    return bool(found.indexes or found.errors)
 
 
 def _training(store: Store, protocol: Mapping[str, Any], found: CrossValidation, folder: Path) -> Training:

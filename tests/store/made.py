@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.identity import canonical_json, digest
 from fusion_pipeline.store.layout import CLASS_NAMES, GroupEncoder, backbone_arrays, index_arrays
 from fusion_pipeline.store.making.attempt import Attempt
 from fusion_pipeline.store.manifest import FileEntry, Manifest
@@ -140,3 +142,13 @@ def swap_features(store: Store) -> Store:
         store.backend.write(store.file(name), content)
     files = {**store.manifest.files, **{name: FileEntry.of(content) for name, content in contents.items()}}
     return put_manifest(store, replace(store.manifest, files=files))
+
+
+def unreadable(store: Store, newer: bool = False) -> Store:
+    """Damage a store's manifest, or make it one that a later version of the format wrote."""
+    fields = json.loads(store.manifest_bytes)
+    del fields["digest"]
+    fields["format"]["version"] = "2.0"
+    content = canonical_json({**fields, "digest": digest(fields)}) if newer else store.manifest_bytes[:-5]
+    store.backend.write(f"{store.dataset}/{store.folder}/manifest.json", content)
+    return store

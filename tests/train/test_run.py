@@ -63,6 +63,11 @@ def test_of_several_data_sets_one_must_be_named(tmp_path: Path, stores: list[Sto
     with pytest.raises(UsageError, match=r"Which data set\? The cache has made, other"):
         choose_stores(cache, None, ())
     assert {store.dataset for store in choose_stores(cache, "other", ())} == {"other"}
+    for manifest in (tmp_path / "cache" / "other").glob("*/manifest.json"):
+        manifest.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"Which data set\? The cache has made, other"):
+        choose_stores(cache, None, ())
+    assert {store.dataset for store in choose_stores(cache, "made", ())} == {"made"}
 
 
 def test_a_backbone_with_stores_of_other_images_only_is_not_passed_over(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from fusion_pipeline.errors import FusionError, IncompleteError, StaleError, printable
 from fusion_pipeline.store.cache import Cache, DatasetStores
+from fusion_pipeline.store.found import is_folder_of
 from fusion_pipeline.store.identity import slug
 from fusion_pipeline.store.reader import Store
 
@@ -120,15 +121,15 @@ def _store_in(home: DatasetStores, folder: str) -> Store:
 
 
 def _current(home: DatasetStores, backbones: Sequence[str]) -> Iterator[Store]:
-    published = home.stores()
+    published = [*home.survey()]
     if not published:  # the first extraction is at work
         return
     if not backbones:
         yield from home.current()
         return
-    index = home.index()
-    known = [name for name in backbones if any(_is_called(store, name) for store in published)]
+    known = [name for name in backbones if any(_may_be_called(*found, name) for found in published)]
     if known:
+        index = home.index()
         yield index
         yield from (home.store(name, index) for name in known)
 
@@ -141,6 +142,10 @@ def _all(home: DatasetStores, backbones: Sequence[str]) -> Iterator[Store]:
     yield from (store for store in chosen if store.is_backbone)
 
 
+def _may_be_called(folder: str, found: Store | FusionError, name: str) -> bool:
+    return _is_called(found, name) if isinstance(found, Store) else is_folder_of(folder, name)
+
+
 def _is_called(store: Store, name: str) -> bool:
     return store.is_backbone and (name in (store.name, store.folder) or slug(name) == slug(store.name))
 
@@ -151,7 +156,7 @@ def _no_store(cache: Cache) -> IncompleteError:
 
 
 def _lacks(cache: Cache, homes: Sequence[DatasetStores], backbones: Sequence[str]) -> IncompleteError:
-    known = sorted({store.name for home in homes for store in home.stores() if store.is_backbone})
+    known = sorted({store.name for home in homes for store in home.found().stores if store.is_backbone})
     wanted, listed = (", ".join(f"'{printable(name)}'" for name in names) for names in (backbones, known))
     return IncompleteError(
         f"'{printable(cache.location)}' has no store of backbone {wanted} (it has {listed or 'none'}). "

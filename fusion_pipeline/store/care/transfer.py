@@ -217,11 +217,12 @@ def mark_arrived(home: DatasetStores, target: Cache, items: Iterable[Transferred
     arrived = {item.source.folder: item for item in items}
     if all(item.store.is_backbone for item in arrived.values()):
         return
-    index, *stores = home.current()
-    if index.folder not in arrived:
+    found = home.found()
+    index = found.find_index()
+    if index is None or index.folder not in arrived:
         return
     there = arrived[index.folder]
-    new = [arrived[store.folder] for store in stores if store.folder in arrived]
+    new = [arrived[store.folder] for store in found.of_version(index).values() if store.folder in arrived]
     if there.state == "there already" and target.backend.length(f"{home.name}/{CURRENT}") is not None:
         new = [item for item in new if item.state != "there already"]
         if not new or target[home.name].index().folder != there.store.folder:
