@@ -218,7 +218,8 @@ class _Workshop:
         if report.store.manifest.dataset != self._digest:
             raise StaleError(
                 f"{where} was made of other images than '{printable(str(self.folder.root))}' holds now. Repair it "
-                "with those images, or remove its folder if nobody needs it any more."
+                "with those images; or, if nobody needs it any more, remove its folder and run 'fusion cache repair' "
+                "again, which takes it off the list of current stores."
             )
         return report.store, self.folder
 

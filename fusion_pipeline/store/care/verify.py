@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fusion_pipeline.errors import BrokenFileError, FusionError, RefusedError, StorageError, UsageError, printable
 from fusion_pipeline.store.cache import CURRENT, DatasetStores
-from fusion_pipeline.store.making.unfinished import being_published
+from fusion_pipeline.store.making.unfinished import announced
 from fusion_pipeline.store.manifest import FileEntry, NewerFormatError
 from fusion_pipeline.store.metadata import ArrayMetadata
 from fusion_pipeline.store.paths import ATTEMPTS, MANIFEST, manifest_copy
@@ -175,22 +175,28 @@ def verify(store: Store, *, read: bool = True, subset: Subset = ALL) -> Iterator
 
 
 def lost_manifests(stores: DatasetStores) -> list[str]:
-    """Return the folders of stores whose manifest is gone, or whose writer died right before it was written."""
+    """Return the folders of stores whose manifest is gone, or whose writer died right before it was written.
+
+    A group that nobody announced is one whose manifest and its copy are both gone, or a store of format 1.0 that had no
+    copy. What a writer that died had announced, and had not come as far as the copy with, is merely unfinished.
+    """
     backend, name = stores.cache.backend, stores.name
     suspects = {
-        folder: [file.removesuffix(".json") for file in backend.entries(f"{name}/{folder}/{ATTEMPTS}").files]
+        folder: backend.entries(f"{name}/{folder}/{ATTEMPTS}")
         for folder in backend.entries(name).folders
         if folder != ATTEMPTS and backend.length(f"{name}/{folder}/{MANIFEST}") is None
     }
-    if not any(suspects.values()):
+    if not any(found.names for found in suspects.values()):
         return []
-    # Whoever publishes announces it before the copy, and takes that back after the manifest. Asked in this order,
+    # Whoever publishes announces it before anything else, and takes that back after the manifest. Asked in this order,
     # a store that was on its way at the first look is still announced, or has its manifest by the last one.
-    announced = being_published(backend, name)
+    told = announced(backend, name)
+    living = {group for group, may_live in told.items() if may_live}
     return [
         folder
         for folder, found in suspects.items()
-        if set(found) - announced and backend.length(f"{name}/{folder}/{MANIFEST}") is None
+        if ({file.removesuffix(".json") for file in found.files} - living or set(found.folders) - set(told))
+        and backend.length(f"{name}/{folder}/{MANIFEST}") is None
     ]
 
 

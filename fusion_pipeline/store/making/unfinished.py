@@ -64,13 +64,13 @@ def living_writers(backend: Backend, folder: str, *, silent: bool = False) -> bo
     return any(lives(nonce) for nonce in watch.writers())
 
 
-def being_published(backend: Backend, dataset: str) -> set[str]:
-    """Return the names of the groups that somebody who may be alive is about to publish."""
-    found: set[str] = set()
+def announced(backend: Backend, dataset: str) -> dict[str, bool]:
+    """Return the names of the groups that were announced as about to be published, and whether by who may be alive."""
+    found: dict[str, bool] = {}
     for folder in attempt_folders(backend, dataset):
         watch = Watch(backend, f"{folder}/{WRITERS}")
         with suppress(DeniedError):  # another member's, who keeps it private, and the store too
-            found |= {uuid for uuid, intent in Publication.markers(backend, folder) if watch.lives(intent.writer)}
+            found |= {uuid: watch.lives(intent.writer) for uuid, intent in Publication.markers(backend, folder)}
     return found
 
 

@@ -17,8 +17,10 @@ from obstore.store import MemoryStore
 
 from fusion_pipeline.errors import StorageError, UsageError
 from fusion_pipeline.store import Cache, DatasetStores, Store
+from fusion_pipeline.store.care.mending import restore_manifests
 from fusion_pipeline.store.care.verify import ALL, Damage, Subset, lost_manifests, verify, verify_dataset
 from fusion_pipeline.store.making.publication import Publication
+from fusion_pipeline.store.paths import MANIFEST, manifest_copy
 from fusion_pipeline.store.storage.local import LocalBackend
 from fusion_pipeline.store.storage.objects import ObjectBackend
 from tests.store.failpoints import before_the_call, fail_to_open
@@ -342,6 +344,17 @@ def test_a_store_of_format_1_0_has_no_copy(store: Store) -> None:
     assert named(root_of(store)) == set()
     flip(older.path / "features/c/0/0")
     assert list(verify(older)) == [Damage("features/c/0/0", "content")]
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_a_store_that_lost_all_it_had_of_its_manifest_is_named(store: Store, minor: int) -> None:
+    store = store if minor else as_format_1_0(store)
+    folder = f"{DATASET}/{store.folder}"
+    for path in (f"{folder}/{MANIFEST}", manifest_copy(folder, store.manifest.attempt)):
+        store.backend.remove_file(path)
+    (found,) = [item for item in verify_dataset(Cache(store.backend)[DATASET]) if item.folder == store.folder]
+    assert list(found.damage) == [Damage(MANIFEST, "missing")]
+    assert restore_manifests(Cache(store.backend)[DATASET]) == []
 
 
 def test_a_manifest_between_copy_and_publication_is_not_lost(store: Store) -> None:
