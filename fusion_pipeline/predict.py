@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,16 @@ import numpy as np
 
 from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError, printable
 from fusion_pipeline.extract.backbones import Backbone, Preprocessing
-from fusion_pipeline.extract.engine import EagerEngine, find_device
+from fusion_pipeline.extract.decoders import make_decoder
+from fusion_pipeline.extract.engines.choice import choose_engine, find_device
+from fusion_pipeline.extract.loading import LOADED_AT_ONCE, ImageLoader, Job, Task
+from fusion_pipeline.extract.meter import Meter
 from fusion_pipeline.extract.network import build_network
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, Task, compute_partition
 from fusion_pipeline.extract.passes import Progress, silent
+from fusion_pipeline.extract.preparation import Preparation, Squares
 from fusion_pipeline.extract.producers import BackboneProducer, Producer, ThumbnailProducer
+from fusion_pipeline.extract.rows import PartitionRows, compute_partition
 from fusion_pipeline.extract.weights import file_sha256, locate_weights
 from fusion_pipeline.images.decode import Reason, decoder_identity
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
@@ -95,7 +99,7 @@ class Predictor:
         self.notes = _gate_notes(self.classifier)
         self._dtypes: dict[str, str] = {}
         self._producers: dict[str, Producer] = {}
-        device = find_device(self._options.device)
+        self._device = find_device(self._options.device)
         for name in self.classifier.backbones_:
             made = _made_with(description, name)
             identity = made["identity"]
@@ -103,7 +107,10 @@ class Predictor:
             self._note_decoder(name, identity["decoder"])
             preprocessing = _preprocessing(identity["preprocessing"])
             network = build_network(backbone, weights, preprocessing.input_size, identity["weights"])
-            self._producers[name] = BackboneProducer(name, preprocessing, EagerEngine(network, preprocessing, device))
+            precision = str(identity.get("precision", "float32")).removeprefix("autocast ")
+            plan = replace(self._options, precision=precision).plan(self._device)
+            engine = choose_engine(name, network, preprocessing, plan)
+            self._producers[name] = BackboneProducer(name, preprocessing, engine)
             self._dtypes[name] = str(identity["dtype"])
 
     def _note_decoder(self, name: str, trained: Mapping[str, Any]) -> None:
@@ -152,11 +159,11 @@ class Predictor:
 
     def _check(self, names: Sequence[str], progress: Progress) -> None:
         """Refuse all bad photographs before any network runs."""
-        if self._options.on_bad == "skip" or len(names) <= min(self._options.batch_size, _ROWS):
+        if self._options.on_bad == "skip" or len(names) <= min(self._at_once, _ROWS):
             return  # the only batch is decoded before its networks run: no need to open the files twice
         with progress("checking", len(names)) as done, self._loader(done) as loader:
-            batches = loader.batches(_absolute(names), [], check=True)
-            loaded = [item.reason for batch in batches for item in batch]
+            found = loader.partitions([Job(0, _absolute(names), check=True)])
+            loaded = [item.reason for _, batches in found for batch in batches for item in batch]
         bad = {name: reason for name, reason in zip(names, loaded, strict=True) if reason is not Reason.OK}
         self._refuse(bad, len(names))
 
@@ -170,19 +177,29 @@ class Predictor:
             thumbnails = {layout.THUMBNAILS.format(size=size): "uint8" for size in THUMBNAIL_SIZES}
             tasks.append(Task(ThumbnailProducer(), thumbnails))
         with progress("predicting", len(names)) as done, self._loader(done) as loader:
-            for start in range(0, len(names), _ROWS):
-                part = names[start : start + _ROWS]
-                stop = self._options.on_bad == "stop"
-                yield part, compute_partition(loader, _absolute(part), 0, tasks, stop_on_bad=stop)
+            parts = [names[start : start + _ROWS] for start in range(0, len(names), _ROWS)]
+            stop = self._options.on_bad == "stop"
+            jobs = (Job(number, _absolute(part), tasks, check=stop) for number, part in enumerate(parts))
+            for job, batches in loader.partitions(jobs):
+                yield parts[job.number], compute_partition(loader.meter, job, batches, 0, stop_on_bad=stop)
 
     def _loader(self, done: Callable[[int], object]) -> ImageLoader:
         return ImageLoader(
             workers=self._options.threads,
-            batch_size=self._options.batch_size,
+            batch_size=self._at_once,
             budget=self._options.budget,
+            decoder=make_decoder(self._options, self._device, self._preparations),
             progress=done,
             meter=Meter(),
         )
+
+    @property
+    def _preparations(self) -> list[Preparation]:
+        return [Squares(), *(producer.preparation for producer in self._producers.values())]
+
+    @property
+    def _at_once(self) -> int:
+        return self._options.batch_size or LOADED_AT_ONCE
 
     def _inputs(self, rows: PartitionRows, good: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         features = {

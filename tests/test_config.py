@@ -24,7 +24,7 @@ def test_defaults(tmp_path: Path) -> None:
 def test_options_beat_variables_beat_the_file_beat_defaults(tmp_path: Path) -> None:
     write(tmp_path, 'gate = "average"\nseed = 1\nfolds = 4\n')
     found = load_settings({"gate": "stacking", "seed": None}, {"FUSION_GATE": "constant", "FUSION_SEED": "2"}, tmp_path)
-    assert (found.gate, found.seed, found.folds, found.batch_size) == ("stacking", 2, 4, 32)
+    assert (found.gate, found.seed, found.folds, found.batch_size) == ("stacking", 2, 4, 0)
     assert found.source == tmp_path / "fusion.toml"
 
 
@@ -123,7 +123,7 @@ def test_mistakes_in_the_file(tmp_path: Path, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "least"), [("batch_size", 1), ("workers", 0), ("partition_rows", 1), ("folds", 2), ("seed", 0)]
+    ("key", "least"), [("batch_size", 0), ("workers", 0), ("partition_rows", 1), ("folds", 2), ("seed", 0)]
 )
 def test_numbers_that_are_too_small(tmp_path: Path, key: str, least: int) -> None:
     variable = f"FUSION_{key.upper()}"

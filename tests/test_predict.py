@@ -14,7 +14,7 @@ from fusion_pipeline import predict as predict_module
 from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError
 from fusion_pipeline.executors import LoopExecutor
 from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.engine import EagerEngine
+from fusion_pipeline.extract.engines.eager import EagerEngine
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.weights import file_sha256
 from fusion_pipeline.images.decode import Reason
@@ -80,7 +80,7 @@ def test_all_bad_images_are_named_before_any_network_runs(
     images[1].write_bytes(b"")
     images[4].write_bytes(b"text")
     monkeypatch.setattr(predict_module, "_ROWS", 2)
-    monkeypatch.setattr(EagerEngine, "forward", lambda *_: pytest.fail("a network ran"))
+    monkeypatch.setattr(EagerEngine, "launch", lambda *_: pytest.fail("a network ran"))
     for batch_size in (1, 2, 5, 32):
         predictor = Predictor(average, options=Options(device="cpu", workers=2, batch_size=batch_size))
         with pytest.raises(UnusableDataError, match=r"^2 of 5 .*new-1\.png': empty file; .*new-4\.png': not an image"):
@@ -102,14 +102,14 @@ def test_an_image_that_turns_bad_while_others_are_predicted(
     average: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(average, options=Options(device="cpu", workers=1, batch_size=1))
-    forward = EagerEngine.forward
+    forward = EagerEngine.launch
 
     def spoiling(*arguments: Any) -> Any:
         images[4].write_bytes(b"")
         return forward(*arguments)
 
     monkeypatch.setattr(predict_module, "_ROWS", 2)
-    monkeypatch.setattr(EagerEngine, "forward", spoiling)
+    monkeypatch.setattr(EagerEngine, "launch", spoiling)
     with pytest.raises(UnusableDataError, match=r"1 of 5 photographs cannot be used .*new-4\.png': empty file"):
         predictor.predict(images)
 

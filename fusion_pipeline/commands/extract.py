@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
     "weights",
     "device",
     "dtype",
+    "engine",
+    "precision",
     "batch_size",
     "workers",
+    "decode_in",
     "partition_rows",
     "on_bad",
     "max_megapixels",
@@ -73,7 +77,10 @@ def _to_json(result: Extraction) -> dict[str, Any]:
         "opens": result.opens,
         "seconds": result.seconds,
         "images_per_second": result.images_per_second,
+        "stages": {stage: asdict(found) for stage, found in result.verdict.stages.items()},
         "limits": result.verdict.limits,
+        "share_of_limit": result.verdict.share_of_limit,
+        "slowest": result.verdict.slowest,
         "verdict": result.verdict.text,
     }
 

@@ -117,8 +117,11 @@ def extraction_options(settings: Settings) -> Options:
     return Options(
         dtype=settings.dtype,
         device=settings.device,
+        engine=settings.engine,
+        precision=settings.precision,
         batch_size=settings.batch_size,
         workers=settings.workers,
+        decode_in=settings.decode_in,
         partition_rows=settings.partition_rows,
         on_bad=settings.on_bad,
         budget=DecodeBudget(max_pixels=int(settings.max_megapixels * 1e6)),

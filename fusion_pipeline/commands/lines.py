@@ -11,6 +11,7 @@ from fusion_pipeline.errors import printable
 if TYPE_CHECKING:
     from fusion_pipeline.extract.passes import StoreResult
     from fusion_pipeline.extract.run import Extraction
+    from fusion_pipeline.extract.verdict import Verdict
     from fusion_pipeline.images.decode import Reason
     from fusion_pipeline.predict import Prediction
     from fusion_pipeline.train.run import Training
@@ -38,9 +39,19 @@ def extraction_lines(result: Extraction) -> Iterator[str]:
         name, path = printable(item.store.name), printable(item.store.location)
         yield f"{name:<20} {item.store.rows:>9,} rows  {state:<24} {path}"
     yield f"{result.opens:,} files opened, {result.images_per_second:,.1f} images/s; {result.verdict.text}"
+    yield from _speed(result.verdict)
     yield from islice(_skipped(result.bad), _BAD_SHOWN)
     if len(result.bad) > _BAD_SHOWN:
         yield f"and {len(result.bad) - _BAD_SHOWN:,} more skipped"
+
+
+def _speed(verdict: Verdict) -> Iterator[str]:
+    """Yield how busy each stage was, and how near the run came to what the machine can do."""
+    if verdict.share_of_limit is None:
+        return
+    busy = ", ".join(f"{name} {100 * stage.share:.0f} %" for name, stage in verdict.stages.items())
+    limits = ", ".join(f"{name} {limit:,.1f}" for name, limit in verdict.limits.items() if limit)
+    yield f"busy: {busy}; alone, in images/s: {limits}; {100 * verdict.share_of_limit:.0f} % of the lower reached"
 
 
 def _state(item: StoreResult) -> str:

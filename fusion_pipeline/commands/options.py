@@ -71,11 +71,27 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "dtype": click.option(
         "--dtype", type=click.Choice(["float16", "float32"]), help="How features are stored. [default: float16]"
     ),
+    "engine": click.option(
+        "--engine",
+        type=click.Choice(["auto", "eager", "compiled"]),
+        help="How networks run on a CPU: compiled, if the work is long enough to win the time for that back. "
+        "[default: auto]",
+    ),
+    "precision": click.option(
+        "--precision",
+        type=click.Choice(["float32", "float16", "bfloat16"]),
+        help="What networks compute in; part of what a store is. The smaller ones are for GPUs. [default: float32]",
+    ),
     "batch_size": click.option(
         "--batch-size",
         type=click.IntRange(LEAST["batch_size"]),
         metavar="N",
-        help="Images in a forward pass. [default: 32]",
+        help="Images in a forward pass; 0 is 32 on a CPU, and what is fastest on a GPU. [default: 0]",
+    ),
+    "decode_in": click.option(
+        "--decode-in",
+        type=click.Choice(["auto", "threads", "processes"]),
+        help="Where images are decoded: threads if the networks are on a CPU. [default: auto]",
     ),
     "workers": click.option(
         "--workers",

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fusion_pipeline.errors import UsageError, printable
 from fusion_pipeline.extract.backbones import Backbone, Preprocessing
@@ -62,6 +63,8 @@ class Network:
         Number of classes; 0 without a head.
     head : Head or None
         The head, where it is linear in the features.
+    multiply_adds : float
+        Of one image, in convolutions and matrix products.
     """
 
     def __init__(self, module: nn.Module, classifier: nn.Module | None, input_size: int) -> None:
@@ -72,7 +75,10 @@ class Network:
         if classifier is not None:
             classifier.register_forward_pre_hook(self._keep)
         probe = torch.rand((_PROBE_IMAGES, 3, input_size, input_size), generator=torch.Generator().manual_seed(0))
-        features, probabilities = self(probe * 2 - 1)
+        counter = FlopCounterMode(display=False)
+        with counter:
+            features, probabilities = self(probe * 2 - 1)
+        self.multiply_adds = counter.get_total_flops() / 2 / _PROBE_IMAGES
         self.n_features = features.shape[1]
         self.n_classes = 0 if probabilities is None else probabilities.shape[1]
         self.head = _linear_head(classifier, features, probabilities) if self._positions == 1 else None
@@ -93,16 +99,20 @@ class Network:
             (n, n_classes), float32; None without a head.
         """
         with torch.inference_mode():
-            output = self.module(images)
-            if not self._has_head:
-                return _pooled(output).float(), None
-            tapped, self._tapped = self._tapped, None
-            if tapped is None:
-                raise RuntimeError("the network did not pass through its classifier")
-            features = _pooled(tapped).float()
-            # A head that is applied at many positions is not linear in the mean over them, whatever a probe may show.
-            self._positions = tapped.numel() // features.numel()
-            return features, output.float().softmax(dim=1)
+            return self.run(images)
+
+    def run(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Run the network in whatever mode torch is in, as a compiler needs it; see `__call__`."""
+        output = self.module(images)
+        if not self._has_head:
+            return _pooled(output).float(), None
+        tapped, self._tapped = self._tapped, None
+        if tapped is None:
+            raise RuntimeError("the network did not pass through its classifier")
+        features = _pooled(tapped).float()
+        # A head that is applied at many positions is not linear in the mean over them, whatever a probe may show.
+        self._positions = tapped.numel() // features.numel()
+        return features, output.float().softmax(dim=1)
 
     def on_cpu(self) -> Network:
         """Return the network on the CPU: itself, or a copy where it is on another device."""

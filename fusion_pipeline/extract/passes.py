@@ -13,10 +13,15 @@ from typing import Any
 
 from fusion_pipeline import __version__
 from fusion_pipeline.errors import FusionError, StaleError, UnusableDataError, printable
-from fusion_pipeline.extract.engine import describe_device, find_device
+from fusion_pipeline.extract.backbone_target import BackboneTarget
+from fusion_pipeline.extract.decoders import make_decoder
+from fusion_pipeline.extract.engines.choice import describe_device, find_device
+from fusion_pipeline.extract.loading import LOADED_AT_ONCE, ImageLoader, Job
+from fusion_pipeline.extract.meter import Meter
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, compute_partition
-from fusion_pipeline.extract.targets import BackboneTarget, Target
+from fusion_pipeline.extract.rows import PartitionRows, compute_partition
+from fusion_pipeline.extract.targets import Target
+from fusion_pipeline.extract.writer import Writer
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.store import Cache, Store
@@ -92,6 +97,8 @@ class Passes:
         self._targets = list(targets)
         self._paths = [folder.absolute(row) for row in range(len(folder))]
         self._sha256: list[str] = []
+        self._writer = Writer()
+        self._device = find_device(options.device)
 
     def publish_all(self) -> list[StoreResult]:
         """Read all images once, compute what no store has, and publish it; the index comes first."""
@@ -113,6 +120,7 @@ class Passes:
 
     def close(self) -> None:
         """Leave unfinished attempts to a later run."""
+        self._writer.close()
         for target in self._targets:
             target.close()
 
@@ -160,18 +168,40 @@ class Passes:
         """Hash every image, and compute the partitions that nobody has or is at; return the bad rows that stop."""
         bad: dict[int, Reason] = {}
         waiting = [target for target in self._targets if target.is_open]
-        names = ", ".join(target.name for target in waiting if isinstance(target, BackboneTarget)) or "checking"
-        with self._loader(names) as loader:
+        pending: dict[int, list[Target]] = {}
+        unchecked: list[int] = []
+
+        def jobs() -> Iterator[Job]:
             for number, rows in self._partitions():
                 missing = [target for target in waiting if target.is_open and not target.has(number)]
-                pending = [] if bad else [target for target in missing if target.claim(number)]
+                pending[number] = [] if bad else [target for target in missing if target.claim(number)]
                 # Once an image is bad nothing more is computed, but whoever mends it wants to know of all others.
-                result = self._compute(loader, rows, pending, check=bool(missing if bad else pending))
+                check = bool(missing if bad else pending[number])
+                if missing and not check:
+                    unchecked.append(number)
+                yield self._job(number, rows, pending[number], check=check)
+
+        names = ", ".join(target.name for target in waiting if isinstance(target, BackboneTarget)) or "checking"
+        with self._loader(names, len(self._folder)) as loader:
+            for job, rows, result in self._results(loader, jobs(), useless=lambda: bool(bad)):
                 self._sha256 += result.sha256
                 if self.options.on_bad == "stop":
                     bad.update(result.bad)
                 if not bad:
-                    self._write(number, rows, pending, result)
+                    self._write(job, rows, pending[job.number], result)
+        if bad:
+            bad.update(self._bad_in(unchecked))
+        return bad
+
+    def _bad_in(self, partitions: Sequence[int]) -> dict[int, Reason]:
+        """Return the bad rows of partitions that somebody else is at, to name all there are."""
+        if not partitions:
+            return {}
+        bad: dict[int, Reason] = {}
+        with self._loader("checking", sum(len(self._samples(number)) for number in partitions)) as loader:
+            jobs = (self._job(number, self._rows(number), [], check=True) for number in partitions)
+            for _, _, result in self._results(loader, jobs):
+                bad.update(result.bad)
         return bad
 
     def _complete(self, targets: Sequence[Target]) -> None:
@@ -184,24 +214,48 @@ class Passes:
         }
         if not any(missing.values()):
             return
-        with self._loader(", ".join(target.name for target in targets)) as loader:
-            left: dict[int, list[Target]] = {}
+        names = ", ".join(target.name for target in targets)
+        with self._loader(names, sum(len(self._samples(number)) for number in missing if missing[number])) as loader:
+            self._recompute(loader, missing, lambda target, number: target.claim(number))
             for number, waiting in missing.items():
-                mine = [target for target in waiting if target.is_open and target.claim(number)]
-                self._recompute(loader, number, mine)
-                left[number] = [target for target in waiting if target not in mine]
-            for number, waiting in left.items():
-                samples = self._samples(number)
-                mine = [target for target in waiting if target.is_open and not target.wait(number, samples)]
-                self._recompute(loader, number, mine)
+                # One by one: who waits must not hold what others wait for.
+                self._recompute(loader, {number: waiting}, lambda target, at: not target.wait(at, self._samples(at)))
 
-    def _recompute(self, loader: ImageLoader, number: int, targets: Sequence[Target]) -> None:
-        if targets:
-            rows = self._rows(number)
-            result = self._compute(loader, rows, targets, check=True)
+    def _recompute(
+        self, loader: ImageLoader, missing: dict[int, list[Target]], is_ours: Callable[[Target, int], bool]
+    ) -> None:
+        """Compute the missing partitions that are ours, and take them off the list."""
+        mine: dict[int, list[Target]] = {}
+
+        def jobs() -> Iterator[Job]:
+            for number, waiting in missing.items():
+                mine[number] = [target for target in waiting if target.is_open and is_ours(target, number)]
+                missing[number] = [target for target in waiting if target not in mine[number]]
+                if mine[number]:
+                    yield self._job(number, self._rows(number), mine[number], check=True)
+
+        for job, rows, result in self._results(loader, jobs()):
             self._check_unchanged(rows, result)
             self._refuse(result.bad if self.options.on_bad == "stop" else {})
-            self._write(number, rows, targets, result)
+            self._write(job, rows, mine[job.number], result)
+
+    def _job(self, number: int, rows: slice, targets: Sequence[Target], *, check: bool) -> Job:
+        started = time.perf_counter()
+        tasks = [target.task for target in targets]  # builds their networks, the first time
+        self.meter.duration -= time.perf_counter() - started
+        return Job(number, self._paths[rows], tasks, check and self.options.on_bad == "stop")
+
+    def _results(
+        self, loader: ImageLoader, jobs: Iterator[Job], useless: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[Job, slice, PartitionRows]]:
+        for job, batches in loader.partitions(jobs):
+            rows = self._rows(job.number)
+            stop = self.options.on_bad == "stop"
+            yield (
+                job,
+                rows,
+                compute_partition(self.meter, job, batches, rows.start, stop_on_bad=stop, hash_only=useless()),
+            )
 
     def _rows(self, number: int) -> slice:
         start = number * self.options.partition_rows
@@ -219,16 +273,13 @@ class Passes:
                     bad.update(target.bad_rows(number, self._samples(number)))
         return bad
 
-    def _compute(self, loader: ImageLoader, rows: slice, targets: Sequence[Target], *, check: bool) -> PartitionRows:
-        return compute_partition(
-            loader,
-            self._paths[rows],
-            rows.start,
-            [target.task for target in targets],
-            stop_on_bad=check and self.options.on_bad == "stop",
-        )
+    def _write(self, job: Job, rows: slice, targets: Sequence[Target], result: PartitionRows) -> None:
+        """Begin to write a partition, once the one before it is written."""
+        for target, arrays in zip(targets, result.arrays, strict=True):
+            target.keep(job.number, arrays, result)
+        self._writer.begin(lambda: self._write_now(job.number, rows, targets, result))
 
-    def _write(self, number: int, rows: slice, targets: Sequence[Target], result: PartitionRows) -> None:
+    def _write_now(self, number: int, rows: slice, targets: Sequence[Target], result: PartitionRows) -> None:
         started = time.perf_counter()
         for target, arrays, reused in zip(targets, result.arrays, result.reused, strict=True):
             target.write(number, arrays, result, reused, self._made)
@@ -270,22 +321,27 @@ class Passes:
         versions |= {"fusion-pipeline": __version__, "python": platform.python_version()}
         return {
             "versions": versions,
-            "batch_size": self.options.batch_size,
-            **describe_device(find_device(self.options.device)),
+            **describe_device(self._device),
         }
 
     @contextmanager
-    def _loader(self, description: str) -> Iterator[ImageLoader]:
-        with self._progress(description, len(self._folder)) as done:
+    def _loader(self, description: str, images: int) -> Iterator[ImageLoader]:
+        """Yield what loads images; what is still being written when it is left was written."""
+        options = self.options
+        with self._progress(description, images) as done:
             loader = ImageLoader(
-                workers=self.options.threads,
-                batch_size=self.options.batch_size,
-                budget=self.options.budget,
+                workers=options.threads,
+                batch_size=options.batch_size or LOADED_AT_ONCE,
+                budget=options.budget,
+                decoder=make_decoder(options, self._device, [target.preparation for target in self._targets]),
                 progress=done,
                 meter=self.meter,
             )
             with loader:
+                started = time.perf_counter()
                 yield loader
+                self._writer.wait()
+                self.meter.duration += time.perf_counter() - started
 
 
 def silent(_description: str, _images: int) -> AbstractContextManager[Callable[[int], object]]:

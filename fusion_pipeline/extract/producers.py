@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from fusion_pipeline.extract.backbones import Backbone, Preprocessing
-from fusion_pipeline.extract.engine import Engine
+from fusion_pipeline.extract.engines.engine import Engine
 from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.preparation import NetworkInput, Preparation, Prepared, Squares
 from fusion_pipeline.images.decode import DecodeBudget, decoder_identity
-from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES, thumbnail_identity, thumbnails
+from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES, thumbnail_identity
 from fusion_pipeline.store import layout
 from fusion_pipeline.store.identity import Recipe
 from fusion_pipeline.store.layout import ArraySpec
 
-Prepared = tuple[np.ndarray, ...]
-
 
 class Producer(Protocol):
-    """Makes the rows of one store.
-
-    `prepare` runs in the decoding threads, once per image for all producers with the same `preparation`; `compute`
-    runs in the main thread, on a batch.
-    """
+    """Makes the rows of one store out of images that were prepared, in other threads, as it wants them."""
 
     @property
     def name(self) -> str:
-        """What the seconds of `compute` are booked under."""
+        """What the seconds of its network are booked under."""
         ...
 
     @property
-    def preparation(self) -> Hashable:
-        """Equal for producers that can share what `prepare` gives."""
+    def preparation(self) -> Preparation:
+        """What prepares an image; equal for producers that can share the result."""
         ...
 
-    def prepare(self, image: Image.Image) -> Prepared:
-        """Turn one RGB image into the arrays that `compute` takes in batches."""
+    @property
+    def batch_size(self) -> int:
+        """The number of images that it takes at a time; 0 for whatever there is."""
         ...
 
-    def compute(self, batch: Prepared) -> Mapping[str, np.ndarray]:
-        """Turn a batch of prepared images, stacked, into rows by array name."""
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """What it has spent so far, by stage."""
+        ...
+
+    def launch(self, batch: Prepared) -> Callable[[], Mapping[str, np.ndarray]]:
+        """Begin with a batch of prepared images, stacked; the result is called for the rows by array name."""
         ...
 
 
@@ -51,15 +52,14 @@ class ThumbnailProducer:
     """Makes the rows of an index store: square thumbnails."""
 
     name = "thumbnails"
-    preparation: Hashable = "thumbnails"
+    preparation: Preparation = Squares()
+    batch_size = 0
+    seconds: Mapping[str, float] = MappingProxyType({})
 
-    def prepare(self, image: Image.Image) -> Prepared:
-        """Return the image's thumbnails, (size, size, 3) uint8 each."""
-        return tuple(thumbnails(image).values())
-
-    def compute(self, batch: Prepared) -> Mapping[str, np.ndarray]:
-        """Return the thumbnails by array name."""
-        return {layout.THUMBNAILS.format(size=size): rows for size, rows in zip(THUMBNAIL_SIZES, batch, strict=True)}
+    def launch(self, batch: Prepared) -> Callable[[], Mapping[str, np.ndarray]]:
+        """Return what returns the thumbnails by array name."""
+        rows = {layout.THUMBNAILS.format(size=size): rows for size, rows in zip(THUMBNAIL_SIZES, batch, strict=True)}
+        return lambda: rows
 
 
 class BackboneProducer:
@@ -77,19 +77,29 @@ class BackboneProducer:
 
     def __init__(self, name: str, preprocessing: Preprocessing, engine: Engine) -> None:
         self.name = name
-        self.preparation: Hashable = preprocessing.geometry
-        self._transform = _transform(preprocessing)
+        self.preparation: Preparation = NetworkInput.of(preprocessing)
         self.engine = engine
 
-    def prepare(self, image: Image.Image) -> Prepared:
-        """Return the resized and cropped image, (3, y, x) uint8."""
-        return (np.asarray(self._transform(image), dtype=np.uint8),)
+    @property
+    def batch_size(self) -> int:
+        """The number of images that the engine takes at a time."""
+        return self.engine.batch_size
 
-    def compute(self, batch: Prepared) -> Mapping[str, np.ndarray]:
-        """Return features and probabilities by array name, float32."""
-        features, probabilities = self.engine.forward(batch[0])
-        rows = {layout.FEATURES: features}
-        return rows if probabilities is None else {**rows, layout.PROBABILITIES: probabilities}
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """What the engine has spent so far, by stage."""
+        return self.engine.seconds
+
+    def launch(self, batch: Prepared) -> Callable[[], Mapping[str, np.ndarray]]:
+        """Begin with a batch; the result is called for features and probabilities by array name, float32."""
+        outputs = self.engine.launch(batch[0])
+
+        def rows() -> Mapping[str, np.ndarray]:
+            features, probabilities = outputs()
+            found = {layout.FEATURES: features}
+            return found if probabilities is None else {**found, layout.PROBABILITIES: probabilities}
+
+        return rows
 
 
 def index_recipe(budget: DecodeBudget) -> Recipe:
@@ -111,7 +121,12 @@ def index_recipe(budget: DecodeBudget) -> Recipe:
 
 
 def backbone_recipe(
-    backbone: Backbone, preprocessing: Preprocessing, weights: str, dtype: str, budget: DecodeBudget
+    backbone: Backbone,
+    preprocessing: Preprocessing,
+    weights: str,
+    dtype: str,
+    budget: DecodeBudget,
+    precision: str = "float32",
 ) -> Recipe:
     """Return how a backbone store is made, whatever the images.
 
@@ -127,6 +142,8 @@ def backbone_recipe(
         How features are stored.
     budget : DecodeBudget
         What an image may cost: it decides which rows are NaN.
+    precision : {"float32", "float16", "bfloat16"}
+        What the network computes in.
 
     Returns
     -------
@@ -145,7 +162,7 @@ def backbone_recipe(
         "decoder": decoder_identity(),
         "preprocessing": preprocessing.to_json(),
         "dtype": dtype,
-        "precision": "float32",
+        "precision": precision if precision == "float32" else f"autocast {precision}",
         **_unusual_budget(budget),
     }
 
@@ -198,20 +215,3 @@ def path_arrays(paths: Sequence[bytes], sha256: Sequence[str], labels: Sequence[
         layout.SHA256: np.array([list(bytes.fromhex(value or "00" * 32)) for value in sha256], dtype=np.uint8),
         layout.LABELS: np.asarray(labels, dtype=np.int32),
     }
-
-
-def _transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Any]:
-    from timm.data.transforms_factory import create_transform  # noqa: PLC0415 - takes seconds
-
-    # use_prefetcher leaves the pixels uint8 and the normalisation to the engine: a quarter of the bytes to move.
-    transform: Callable[[Image.Image], Any] = create_transform(
-        (3, preprocessing.input_size, preprocessing.input_size),
-        is_training=False,
-        use_prefetcher=True,
-        interpolation=preprocessing.interpolation,
-        crop_pct=preprocessing.crop_pct,
-        crop_mode=preprocessing.crop_mode,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-    )
-    return transform

@@ -8,13 +8,16 @@ from functools import cached_property
 from typing import Any
 
 from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, IntegrityError, StaleError, printable
+from fusion_pipeline.extract.backbone_target import BackboneTarget
 from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.engine import find_device
+from fusion_pipeline.extract.engines.choice import find_device
+from fusion_pipeline.extract.index_target import IndexTarget
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.passes import Progress, StoreResult, silent
+from fusion_pipeline.extract.plan import ENGINES
 from fusion_pipeline.extract.run import mend
 from fusion_pipeline.extract.source import hash_images
-from fusion_pipeline.extract.targets import BackboneTarget, IndexTarget, Target
+from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.index import ImageFolder
 from fusion_pipeline.store import Cache, DatasetStores, Store
@@ -242,12 +245,14 @@ def _still_wrong(store: Store, *, computed: bool) -> str:
 def _as_made(store: Store, options: Options) -> Options:
     """Return the options that gave the store its bytes."""
     identity, made = store.identity, store.manifest.made
-    budget = identity.get("budget")
+    budget, engine = identity.get("budget"), made.get("engine", "eager")  # the only one, before stores told it
     return replace(
         options,
         dtype=str(identity.get("dtype", options.dtype)),
         partition_rows=store.manifest.partition_rows,
         batch_size=_whole(made.get("batch_size"), options.batch_size),
+        engine=engine if engine in ENGINES else "auto",
+        precision=str(identity.get("precision", options.precision)).removeprefix("autocast "),
         on_bad="skip",  # a store that has bad rows was published with them
         budget=DecodeBudget(**budget) if isinstance(budget, dict) else DecodeBudget(),
     )
@@ -270,7 +275,8 @@ def _target(
                 f"Nothing here knows backbone '{printable(store.name)}'. Add a [backbone.{printable(store.name)}] "
                 "table to fusion.toml as it was when the store was made."
             )
-        target = BackboneTarget(record, options.dtype, find_device(options.device), options.budget)
+        plan = options.plan(find_device(options.device))
+        target = BackboneTarget(record, options.dtype, plan, options.budget)
     changed: Sequence[str] = differences(recipe_of(store.identity), dict(target.recipe))
     if changed:
         raise StaleError(

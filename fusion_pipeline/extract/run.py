@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fusion_pipeline.extract.backbone_target import BackboneTarget
 from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.engine import find_device
+from fusion_pipeline.extract.engines.choice import find_device
+from fusion_pipeline.extract.index_target import IndexTarget
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.passes import Passes, Progress, StoreResult, silent
-from fusion_pipeline.extract.targets import BackboneTarget, IndexTarget, Target
+from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.extract.verdict import Verdict, judge
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.images.index import ImageFolder, refuse_cache_inside
@@ -99,10 +101,10 @@ def extract(
         refuse_cache_inside(folder.root, cache.location)
     cache.backend.check_writable()
     tidy_published(cache.backend, folder.name)
-    device = find_device(options.device)
+    plan = options.plan(find_device(options.device))
     targets: list[Target] = [
         IndexTarget(folder, options.budget),
-        *(BackboneTarget(backbone, options.dtype, device, options.budget) for backbone in backbones),
+        *(BackboneTarget(backbone, options.dtype, plan, options.budget, tell) for backbone in backbones),
     ]
     run = Passes(folder, targets, cache, options, progress or silent, tell)
     try:
@@ -111,7 +113,15 @@ def extract(
         run.close()
     cache[folder.name].mark_current(index.store, [result.store for result in stores])
     seconds = time.perf_counter() - started
-    return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, judge(run.meter, run.options.threads))
+    verdict = judge(run.meter, options.threads, _faster(options, plan.device))
+    return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, verdict)
+
+
+def _faster(options: Options, device: str) -> str:
+    """Return what would make forward passes faster."""
+    if device != "cpu":
+        return "--precision float16" if options.precision == "float32" else "Another GPU, or fewer backbones,"
+    return "--engine auto" if options.engine == "eager" else "A GPU, or fewer backbones,"
 
 
 def mend(

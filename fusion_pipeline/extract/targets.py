@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fusion_pipeline.errors import IncompleteError, IntegrityError, printable
 from fusion_pipeline.extract import producers
-from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.engine import EagerEngine, probe_deviation
-from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
-from fusion_pipeline.extract.partition import PartitionRows, Task
-from fusion_pipeline.extract.weights import file_sha256, locate_weights
+from fusion_pipeline.extract.loading import Task
+from fusion_pipeline.extract.preparation import Preparation
+from fusion_pipeline.extract.rows import PartitionRows
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import ImageFolder
-from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.care.mending import DamagedStore
-from fusion_pipeline.store.care.semantic import softmax_deviation
 from fusion_pipeline.store.care.verify import verify
 from fusion_pipeline.store.identity import Recipe, digest, store_identity
-from fusion_pipeline.store.layout import CLASS_NAMES, ArraySpec, GroupEncoder, index_arrays
+from fusion_pipeline.store.layout import ArraySpec, GroupEncoder
 from fusion_pipeline.store.making.attempt import Attempt
-from fusion_pipeline.store.making.known import KnownRows, add_published, add_record, add_unfinished, made_alike
+from fusion_pipeline.store.making.known import (
+    FreshRows,
+    KnownRows,
+    add_published,
+    add_record,
+    add_unfinished,
+    made_alike,
+)
 from fusion_pipeline.store.making.unfinished import refuse_other_recipe
 from fusion_pipeline.store.paths import store_folder
 
@@ -75,6 +77,11 @@ class Target(ABC):
     def producer(self) -> producers.Producer:
         """Who makes its rows."""
 
+    @property
+    @abstractmethod
+    def preparation(self) -> Preparation:
+        """What prepares its images."""
+
     @abstractmethod
     def specs(self, folder: ImageFolder) -> tuple[ArraySpec, ...]:
         """Return the store's arrays."""
@@ -93,6 +100,10 @@ class Target(ABC):
 
     def measured(self) -> Mapping[str, Any]:
         """Return what was measured of the device and dtype that made the rows."""
+        return {}
+
+    def made_with(self) -> Mapping[str, Any]:
+        """Return what computes its rows, beside what all stores of a run share."""
         return {}
 
     def told(self, arrays: Mapping[str, np.ndarray]) -> Mapping[str, Any]:  # noqa: ARG002 - a backbone needs them
@@ -184,9 +195,11 @@ class Target(ABC):
         """
         attempt = self._made_attempt
         self._known = KnownRows(name for name, spec in self._encoder.specs.items() if spec.per_sample)
+        alike = made_alike(others, self.recipe)
+        self._to_compute = self._encoder.rows - max((store.rows for store in alike), default=0)
         for partition, record in attempt.records():
             add_record(self._known, attempt, partition, record, partition * self._encoder.partition_rows)
-        for store in made_alike(others, self.recipe):
+        for store in alike:
             own = self._damaged is not None and store.manifest_digest == self._damaged.digest
             if not own and store.manifest_digest not in self._distrusted:
                 add_published(self._known, store)
@@ -239,10 +252,15 @@ class Target(ABC):
         """Write a finished partition into the attempt."""
         attempt, bad = self._made_attempt, {row: int(code) for row, code in result.bad.items()}
         told = {**self.told(arrays), **({"reused": dict(reused)} if reused else {})}
-        attempt.write(partition, arrays, result.sha256, bad, made, told)
+        attempt.write(partition, arrays, result.sha256, bad, {**made, **self.made_with()}, told)
         self.computed += len(result.sha256) - sum(reused.values())
         if self.is_open and (record := attempt.record(partition, result.sha256)) is not None:
             add_record(self._known, attempt, partition, record, partition * self._encoder.partition_rows)
+
+    def keep(self, partition: int, arrays: Mapping[str, np.ndarray], result: PartitionRows) -> None:
+        """Know the rows of a partition while it is written: the next one may have images of it."""
+        start = partition * self._encoder.partition_rows
+        self._known.add(FreshRows(arrays), partition, result.sha256, lambda offset: start + offset not in result.bad)
 
     def publish(self, cache: Cache, dataset_digest: str, sha256: Sequence[str], made: Mapping[str, Any]) -> None:
         """Publish the complete attempt, unless somebody published the same store first."""
@@ -252,7 +270,7 @@ class Target(ABC):
             dataset_digest=dataset_digest,
             samples=sha256,
             arrays=self.whole_arrays(sha256),
-            made={**made, **self.measured(), "source": self.source()},
+            made={**made, **(self.made_with() or self._made_before()), **self.measured(), "source": self.source()},
             replaces=None if self._damaged is None else self._damaged.manifest,
         )
         self._attempt = None
@@ -271,126 +289,14 @@ class Target(ABC):
             self._attempt.close()
             self._attempt = None
 
+    def _made_before(self) -> Mapping[str, Any]:
+        """Return what made the rows where this run made none."""
+        for _, record in self._made_attempt.records():
+            return {key: record.made[key] for key in ("engine", "batch_size") if key in record.made}
+        return {}
+
     @property
     def _made_attempt(self) -> Attempt:
         if self._attempt is None:
             raise RuntimeError(f"no attempt at store '{self.name}' was begun")
         return self._attempt
-
-
-class IndexTarget(Target):
-    """The index store of a data set: who each row is, and its thumbnails.
-
-    Parameters
-    ----------
-    folder : ImageFolder
-        The images.
-    budget : DecodeBudget
-        What an image may cost.
-    """
-
-    name = "index"
-    kind = "index"
-
-    def __init__(self, folder: ImageFolder, budget: DecodeBudget) -> None:
-        super().__init__(budget)
-        self._folder = folder
-        self._producer = producers.ThumbnailProducer()
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the index is made, whatever the images."""
-        return producers.index_recipe(self._budget)
-
-    @property
-    def producer(self) -> producers.Producer:
-        """Who makes its thumbnails."""
-        return self._producer
-
-    def specs(self, folder: ImageFolder) -> tuple[ArraySpec, ...]:
-        """Return the arrays of an index."""
-        return index_arrays(len(folder), sum(map(len, folder.paths)), THUMBNAIL_SIZES)
-
-    def attributes(self) -> Mapping[str, Any]:
-        """Return the class names."""
-        return {CLASS_NAMES: list(self._folder.class_names)}
-
-    def whole_arrays(self, sha256: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return paths, labels and the files' sha256."""
-        return producers.path_arrays(self._folder.paths, sha256, self._folder.labels)
-
-
-class BackboneTarget(Target):
-    """The store of one backbone.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        The network.
-    dtype : {"float16", "float32"}
-        How features are stored.
-    device : str
-        Where it runs.
-    budget : DecodeBudget
-        What an image may cost.
-    """
-
-    kind = "backbone"
-
-    def __init__(self, backbone: Backbone, dtype: str, device: str, budget: DecodeBudget) -> None:
-        super().__init__(budget)
-        self.name = backbone.name
-        self._dtype = dtype
-        self._device = device
-        # In this order: who misspells a model must not be asked for its weights.
-        self._preprocessing = find_preprocessing(backbone)
-        self._backbone = with_trained_arguments(backbone)
-        self._weights = locate_weights(backbone)
-        self._weights_sha256 = file_sha256(self._weights)
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the features are made, whatever the images."""
-        return producers.backbone_recipe(
-            self._backbone, self._preprocessing, self._weights_sha256, self._dtype, self._budget
-        )
-
-    @cached_property
-    def producer(self) -> producers.BackboneProducer:
-        """Who makes its rows; the network is built when it is first needed."""
-        engine = EagerEngine(self._network, self._preprocessing, self._device)
-        return producers.BackboneProducer(self.name, self._preprocessing, engine)
-
-    def specs(self, folder: ImageFolder) -> tuple[ArraySpec, ...]:  # noqa: ARG002 - an index needs it
-        """Return the arrays of the backbone."""
-        return producers.backbone_specs(self._network, self._dtype)
-
-    def whole_arrays(self, sha256: Sequence[str]) -> Mapping[str, np.ndarray]:  # noqa: ARG002 - an index needs it
-        """Return the network's head."""
-        return self._head
-
-    def told(self, arrays: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-        """Return how far the stored probabilities are from the softmax of the head on the stored features."""
-        deviation = softmax_deviation({**arrays, **self._head})
-        return {} if deviation is None else {"softmax_deviation": deviation}
-
-    def measured(self) -> Mapping[str, Any]:
-        """Return how far the stored features are from those of a plain float32 network on a CPU."""
-        if not self.computed:
-            return {}
-        return {"deviation": probe_deviation(self._network, self._preprocessing, self.producer.engine, self._dtype)}
-
-    def source(self) -> Mapping[str, Any]:
-        """Return the model and where its weights were."""
-        backbone = self._backbone
-        packaged = backbone.weights is None or backbone.weights.startswith("package:")
-        weights = backbone.weights if packaged else str(self._weights.absolute())
-        return {"model": backbone.model, "weights": weights, "in_order": backbone.in_order}
-
-    @cached_property
-    def _head(self) -> Mapping[str, np.ndarray]:
-        return producers.head_arrays(self._network)
-
-    @cached_property
-    def _network(self) -> Network:
-        return build_network(self._backbone, self._weights, self._preprocessing.input_size, self._weights_sha256)

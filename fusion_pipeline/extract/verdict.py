@@ -1,13 +1,37 @@
-"""The seconds of a run into its limits, and into one line that says what held it back."""
+"""The seconds of a run into its ceilings, and into one line that says what held it back and what would help."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fusion_pipeline.extract.partition import Meter
+from fusion_pipeline.extract.meter import THREAD_STAGES, Meter
 
-_THREAD_STAGES = ("read", "decode", "resize")
-_MAIN_STAGES = ("wait", "write")
+STAGES = (*THREAD_STAGES, "transfer", "forward", "write")
+
+_ADVICE = {
+    "read": "Images on a faster disk, or more --workers,",
+    "decode": "More --workers, or --decode-in processes,",
+    "resize": "More --workers, or --decode-in processes,",
+    "transfer": "A larger --batch-size",
+    "write": "A faster disk for --cache, or more --partition-rows,",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Parameters
+    ----------
+    seconds : float
+        Of work, summed over the threads or processes that did it.
+    share : float
+        Of the run's duration in which all of those who can do it were at it: 1 for what holds a run back.
+    """
+
+    seconds: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -16,18 +40,27 @@ class Verdict:
 
     Parameters
     ----------
+    stages : mapping of str to Stage
+        By the names of `STAGES`, those that had something to do.
     limits : dict of str to float or None
-        Images per second that decoding (with all its threads) and the forward passes could do alone; None for a stage
-        that had nothing to do.
+        Images per second that reading and decoding (with all workers), and the forward passes of all backbones, would
+        do alone, as they were in this run; None for what had nothing to do.
+    share_of_limit : float or None
+        The run's images per second over the lower limit.
+    slowest : str or None
+        The stage that held the run back; None if nothing was computed.
     text : str
         One line for people.
     """
 
+    stages: Mapping[str, Stage]
     limits: dict[str, float | None]
+    share_of_limit: float | None
+    slowest: str | None
     text: str
 
 
-def judge(meter: Meter, workers: int) -> Verdict:
+def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,") -> Verdict:
     """Say what held a run back.
 
     Parameters
@@ -35,7 +68,9 @@ def judge(meter: Meter, workers: int) -> Verdict:
     meter : Meter
         What the run counted.
     workers : int
-        Number of decoding threads.
+        Number of decoding threads or processes.
+    faster : str
+        What would make the forward passes faster.
 
     Returns
     -------
@@ -43,30 +78,52 @@ def judge(meter: Meter, workers: int) -> Verdict:
 
     Examples
     --------
-    >>> meter = Meter()
-    >>> meter.seconds.update(decode=2.0, xception=8.0, wait=0.5, write=0.1)
-    >>> meter.images.update(decode=100, xception=100)
-    >>> judge(meter, workers=2).text
-    'forward held it back: 93 % of the time. A GPU, or fewer backbones, would help most.'
+    >>> meter = Meter(duration=10.0)
+    >>> meter.seconds.update(read=0.2, decode=2.0, resize=0.2, forward=9.0, write=0.1)
+    >>> meter.images.update(decode=100, forward=100)
+    >>> verdict = judge(meter, workers=2)
+    >>> verdict.text
+    'forward held it back: busy 90 % of the time. A GPU, or fewer backbones, would help most.'
+    >>> round(verdict.limits["decode"]), round(verdict.limits["forward"]), round(verdict.share_of_limit, 2)
+    (83, 11, 0.9)
     """
-    forward = sum(seconds for stage, seconds in meter.seconds.items() if stage not in (*_THREAD_STAGES, *_MAIN_STAGES))
-    prepare = sum(meter.seconds.get(stage, 0.0) for stage in _THREAD_STAGES) / max(workers, 1)
-    computed = max((n for stage, n in meter.images.items() if stage not in (*_THREAD_STAGES, *_MAIN_STAGES)), default=0)
+    lanes = {stage: max(workers, 1) if stage in THREAD_STAGES else 1 for stage in STAGES}
+    stages = {
+        stage: Stage(meter.seconds[stage], meter.seconds[stage] / lanes[stage] / max(meter.duration, 1e-9))
+        for stage in STAGES
+        if meter.seconds.get(stage)
+    }
+    computed = meter.images.get("forward", 0) / max(len(meter.forward), 1)
+    images = max(meter.images.get("decode", 0), computed)
+    loading = sum(meter.seconds.get(stage, 0.0) for stage in THREAD_STAGES) / max(workers, 1)
+    # A GPU copies while it computes: the longer of the two is the limit.
+    forward = max(meter.seconds.get("forward", 0.0), meter.seconds.get("transfer", 0.0))
     limits = {
-        "decode": meter.images.get("decode", 0) / prepare if prepare and meter.images.get("decode") else None,
+        "decode": images / loading if loading and images else None,
         "forward": computed / forward if forward else None,
     }
-    return Verdict(limits, _text(forward, meter.seconds.get("wait", 0.0), meter.seconds.get("write", 0.0)))
+    found = [limit for limit in limits.values() if limit]
+    if not computed or not found:
+        return Verdict(stages, limits, None, None, "nothing had to be computed.")
+    slowest = _slowest(stages)
+    share = min(computed / max(meter.duration, 1e-9) / min(found), 1.0)
+    return Verdict(stages, limits, share, slowest, _text(slowest, stages, faster))
 
 
-def _text(forward: float, wait: float, write: float) -> str:
-    advice = {
-        "forward": (forward, "A GPU, or fewer backbones, would help most."),
-        "decode": (wait, "More --workers would help most."),
-        "write": (write, "A faster disk for --cache would help most."),
-    }
-    total = forward + wait + write
-    if not forward:
-        return "nothing had to be computed."
-    stage, (seconds, help_text) = max(advice.items(), key=lambda item: item[1][0])
-    return f"{stage} held it back: {seconds / total:.0%} of the time. {help_text}".replace("%", " %")
+def _slowest(stages: Mapping[str, Stage]) -> str:
+    """Return the busiest stage; those that share their threads are one until they are it."""
+    together = sum(stages[stage].share for stage in THREAD_STAGES if stage in stages)
+    others = {stage: found.share for stage, found in stages.items() if stage not in THREAD_STAGES}
+    busiest = max(others, key=lambda stage: others[stage])
+    if others[busiest] >= together:
+        return busiest
+    return max((stage for stage in THREAD_STAGES if stage in stages), key=lambda stage: stages[stage].share)
+
+
+def _text(slowest: str, stages: Mapping[str, Stage], faster: str) -> str:
+    if slowest in THREAD_STAGES:
+        share = sum(stages[stage].share for stage in THREAD_STAGES if stage in stages)
+    else:
+        share = stages[slowest].share
+    advice = faster if slowest == "forward" else _ADVICE[slowest]
+    return f"{slowest} held it back: busy {100 * min(share, 1.0):.0f} % of the time. {advice} would help most."

@@ -13,7 +13,8 @@ from timm.data.transforms_factory import create_transform
 
 from fusion_pipeline.extract import producers
 from fusion_pipeline.extract.backbones import Backbone, Preprocessing
-from fusion_pipeline.extract.producers import BackboneProducer, backbone_recipe, index_recipe
+from fusion_pipeline.extract.preparation import NetworkInput
+from fusion_pipeline.extract.producers import backbone_recipe, index_recipe
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.store.identity import digest
 from tests.builders import write_picture
@@ -71,9 +72,8 @@ def test_another_decoder_or_other_thumbnails_change_the_keys(
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 def test_the_pixels_are_those_of_timm(mode: str, tmp_path: Path) -> None:
     preprocessing = replace(PREPROCESSING, crop_mode=mode)
-    nothing: Any = None
     with Image.open(write_picture(tmp_path / "wide.png", seed=1, size=(90, 40))) as image:
-        (pixels,) = BackboneProducer("small", preprocessing, nothing).prepare(image)
+        (pixels,) = NetworkInput.of(preprocessing)(image)
         expected = create_transform(
             (3, 32, 32), interpolation="bicubic", crop_pct=0.9, crop_mode=mode, mean=(0.5,) * 3, std=(0.5,) * 3
         )(image)

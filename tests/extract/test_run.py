@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save
 
 from fusion_pipeline.errors import IntegrityError, RefusedError, StaleError, UnusableDataError, UsageError
+from fusion_pipeline.extract import backbone_target as backbone_target_module
 from fusion_pipeline.extract import passes as passes_module
-from fusion_pipeline.extract import targets as targets_module
-from fusion_pipeline.extract.engine import EagerEngine
+from fusion_pipeline.extract.network import Network
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.producers import BackboneProducer
 from fusion_pipeline.extract.run import extract
@@ -47,13 +48,13 @@ def cache(tmp_path: Path) -> Path:
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Lengths of the batches of images that go through a network."""
     lengths: list[int] = []
-    true_compute = BackboneProducer.compute
+    true_launch = BackboneProducer.launch
 
-    def compute(self: BackboneProducer, batch: Any) -> Any:
+    def launch(self: BackboneProducer, batch: Any) -> Any:
         lengths.append(len(batch[0]))
-        return true_compute(self, batch)
+        return true_launch(self, batch)
 
-    monkeypatch.setattr(BackboneProducer, "compute", compute)
+    monkeypatch.setattr(BackboneProducer, "launch", launch)
     return lengths
 
 
@@ -347,7 +348,7 @@ def _refuse(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"dtype": "float64"}, {"on_bad": "ignore"}, {"batch_size": 0}, {"partition_rows": 0}, {"workers": -1}]
+    "options", [{"dtype": "float64"}, {"on_bad": "ignore"}, {"batch_size": -1}, {"partition_rows": 0}, {"workers": -1}]
 )
 def test_options_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
@@ -374,13 +375,13 @@ def test_batches_and_threads_change_rounding_at_most(data: Path, cache: Path, ti
 def test_a_verdict_names_the_slow_stage(
     data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_forward = EagerEngine.forward
+    true_run = Network.run
 
-    def slow(self: EagerEngine, images: np.ndarray) -> Any:
+    def slow(self: Network, images: torch.Tensor) -> Any:
         time.sleep(0.3)
-        return true_forward(self, images)
+        return true_run(self, images)
 
-    monkeypatch.setattr(EagerEngine, "forward", slow)
+    monkeypatch.setattr(Network, "run", slow)
     result = run(data, cache, tiny_resnet)
     assert result.verdict.text.startswith("forward held it back")
     forward = result.verdict.limits["forward"]
@@ -457,7 +458,7 @@ def test_a_cache_inside_the_images_is_refused_untouched(data: Path, tiny_resnet:
 def test_weights_that_change_between_hash_and_load_are_refused(
     data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_sha256 = targets_module.file_sha256
+    true_sha256 = backbone_target_module.file_sha256
     content = tiny_resnet.weights.read_bytes()
 
     def then_change(path: Path) -> str:
@@ -465,7 +466,7 @@ def test_weights_that_change_between_hash_and_load_are_refused(
         path.write_bytes(save({name: value + 1 for name, value in load_file(path).items()}))
         return found
 
-    monkeypatch.setattr(targets_module, "file_sha256", then_change)
+    monkeypatch.setattr(backbone_target_module, "file_sha256", then_change)
     try:
         with pytest.raises(RefusedError, match="changed while it was in use"):
             run(data, cache, tiny_resnet)

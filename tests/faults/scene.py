@@ -188,5 +188,5 @@ def _counting(rows: Counter[str]) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for producer in (BackboneProducer, ThumbnailProducer):
-            patch.setattr(producer, "compute", counted(producer.compute))
+            patch.setattr(producer, "launch", counted(producer.launch))
         yield

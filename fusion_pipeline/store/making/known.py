@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ class Source(Protocol):
 
 class _Place(NamedTuple):
     source: Source
+    serial: int  # of the source, for an id may be another one's later
     partition: int
     offset: int
 
@@ -78,6 +80,25 @@ class AttemptRows:
         return self._attempt.read(partition, self._record, array)
 
 
+class FreshRows:
+    """The rows of one partition that are on their way to the storage.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        The rows by array.
+    """
+
+    name = "this store"
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = arrays
+
+    def read(self, partition: int, array: str) -> np.ndarray:  # noqa: ARG002 - it is one partition
+        """Return the rows of one array; see `Source`."""
+        return self._arrays[array]
+
+
 class _LeftRows:
     """The rows of a finished partition of another attempt."""
 
@@ -107,13 +128,14 @@ class KnownRows:
         self._arrays = tuple(arrays)
         self._places: dict[str, _Place] = {}
         self._chunks: OrderedDict[tuple[int, int], Mapping[str, np.ndarray] | None] = OrderedDict()
+        self._serials = itertools.count()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._places)
 
     def add(self, source: Source, partition: int, samples: Sequence[str], is_good: Callable[[int], bool]) -> None:
-        """Add the good rows of a partition, but for images that are known already.
+        """Add the good rows of a partition, but for images that are known from something that lasts.
 
         Parameters
         ----------
@@ -124,9 +146,12 @@ class KnownRows:
         is_good : callable
             Given the position of a row in the partition, whether it has an image.
         """
+        serial = next(self._serials)
         for offset, sha256 in enumerate(samples):
             if sha256 and is_good(offset):
-                self._places.setdefault(sha256, _Place(source, partition, offset))
+                known = self._places.get(sha256)
+                if known is None or isinstance(known.source, FreshRows):
+                    self._places[sha256] = _Place(source, serial, partition, offset)
 
     def take(self, sha256: str) -> tuple[str, Mapping[str, np.ndarray]] | None:
         """Return what holds the row of an image, and the row by array; None if nothing does, or it is damaged."""
@@ -139,7 +164,7 @@ class KnownRows:
         return place.source.name, {name: values[place.offset] for name, values in chunk.items()}
 
     def _chunk(self, place: _Place) -> Mapping[str, np.ndarray] | None:
-        key = (id(place.source), place.partition)
+        key = (place.serial, place.partition)
         with self._lock:
             if key not in self._chunks:
                 try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from fusion_pipeline.errors import UnusableDataError
-from fusion_pipeline.extract import partition
-from fusion_pipeline.extract.partition import ImageLoader, Meter, PartitionRows, Taken, Task, compute_partition
-from fusion_pipeline.extract.producers import Prepared
-from fusion_pipeline.extract.verdict import judge
+from fusion_pipeline.extract import loading
+from fusion_pipeline.extract.decoders import ThreadDecoder
+from fusion_pipeline.extract.loading import ImageLoader, Job, Taken, Task
+from fusion_pipeline.extract.meter import Meter
+from fusion_pipeline.extract.preparation import Prepared
+from fusion_pipeline.extract.rows import PartitionRows, compute_partition
 from fusion_pipeline.images.decode import DecodeBudget, RawFile, Reason, read_file
 from tests.builders import write_picture
 
@@ -22,23 +24,45 @@ ROWS = 40
 BATCH = 4
 
 
-class Mean:
-    """A producer of an image's mean value, which counts what it is asked to do."""
+class ToMean:
+    """A preparation, which counts the images that it is given; equal ones share that."""
 
-    def __init__(self, preparation: Hashable = "mean", factor: float = 1) -> None:
-        self.name = f"mean times {factor}"
-        self.preparation = preparation
+    n_bytes = 4
+
+    def __init__(self, name: str = "mean") -> None:
         self.prepared: list[int] = []
-        self.batches: list[int] = []
-        self._factor = factor
+        self._name = name
 
-    def prepare(self, image: Image.Image) -> Prepared:
+    def __call__(self, image: Image.Image) -> Prepared:
         self.prepared.append(1)
         return (np.asarray(image, dtype=np.float32).mean(keepdims=True).reshape(1),)
 
-    def compute(self, batch: Prepared) -> Mapping[str, np.ndarray]:
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ToMean) and other._name == self._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+
+class Mean:
+    """A producer of an image's mean value, which counts what it is asked to do."""
+
+    def __init__(self, preparation: str = "mean", factor: float = 1, batch_size: int = 4) -> None:
+        self.name = f"mean times {factor}"
+        self.preparation = ToMean(preparation)
+        self.batch_size = batch_size
+        self.batches: list[int] = []
+        self.seconds = {"forward": 0.0}
+        self._factor = factor
+
+    @property
+    def prepared(self) -> int:
+        return len(self.preparation.prepared)
+
+    def launch(self, batch: Prepared) -> Callable[[], Mapping[str, np.ndarray]]:
         self.batches.append(len(batch[0]))
-        return {"features": batch[0] * self._factor}
+        self.seconds["forward"] += 1.0
+        return lambda: {"features": batch[0] * self._factor}
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +73,28 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 def loader(meter: Meter | None = None, **options: Any) -> ImageLoader:
     done = options.pop("progress", lambda _images: None)
+    decoder = ThreadDecoder(DecodeBudget())
     return ImageLoader(
-        workers=3, batch_size=BATCH, budget=DecodeBudget(), progress=done, meter=meter or Meter(), **options
+        workers=3,
+        batch_size=BATCH,
+        budget=DecodeBudget(),
+        decoder=decoder,
+        progress=done,
+        meter=meter or Meter(),
+        **options,
     )
 
 
+def compute_tasks(
+    paths: list[bytes], *tasks: Task, stop: bool = False, meter: Meter | None = None, **options: Any
+) -> PartitionRows:
+    with loader(meter, **options) as images:
+        job, batches = next(images.partitions([Job(0, paths, tasks, check=stop)]))
+        return compute_partition(images.meter, job, batches, 100, stop_on_bad=stop)
+
+
 def compute(paths: list[bytes], *producers: Mean, dtype: str = "float32", stop: bool = False) -> PartitionRows:
-    with loader() as images:
-        tasks = [Task(producer, {"features": dtype}) for producer in producers]
-        return compute_partition(images, paths, 100, tasks, stop_on_bad=stop)
+    return compute_tasks(paths, *(Task(producer, {"features": dtype}) for producer in producers), stop=stop)
 
 
 def test_few_images_are_read_ahead(paths: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,12 +104,22 @@ def test_few_images_are_read_ahead(paths: list[bytes], monkeypatch: pytest.Monke
         read.append(path)
         return read_file(path, budget)
 
-    monkeypatch.setattr(partition, "read_file", reading)
+    monkeypatch.setattr(loading, "read_file", reading)
+    asked: list[int] = []
+
+    def jobs() -> Iterator[Job]:
+        for number in range(ROWS // 8):
+            asked.append(number)
+            yield Job(number, paths[8 * number : 8 * number + 8], [Task(Mean(), {"features": "float32"})])
+
     with loader() as images:
-        batches = images.batches(paths, [Task(Mean(), {"features": "float32"})], check=False)
-        next(batches)
+        partitions = images.partitions(jobs())
+        _, batches = next(partitions)
+        assert len(next(batches)) == BATCH
         assert len(read) <= 3 * BATCH
-        assert sum(len(batch) for batch in batches) == ROWS - BATCH
+        assert asked == [0, 1], "the next partition is begun before this one is done"
+        assert [len(batch) for batch in batches] == [BATCH]
+        assert [[len(batch) for batch in batches] for _, batches in partitions] == [[BATCH] * 2] * (ROWS // 8 - 1)
     assert sorted(read) == sorted(paths)
 
 
@@ -88,8 +135,8 @@ def test_rows_keep_their_order_and_batches_their_size(paths: list[bytes]) -> Non
 def test_equal_preparations_are_shared(paths: list[bytes]) -> None:
     one, two, other = Mean(factor=1), Mean(factor=2), Mean("another")
     result = compute(paths, one, two, other)
-    assert len(one.prepared) + len(two.prepared) == ROWS
-    assert len(other.prepared) == ROWS
+    assert one.prepared + two.prepared == ROWS
+    assert other.prepared == ROWS
     assert np.array_equal(result.arrays[0]["features"] * 2, result.arrays[1]["features"])
 
 
@@ -112,11 +159,9 @@ def test_known_rows_are_taken_and_not_decoded(paths: list[bytes]) -> None:
     def take(sha256: str) -> Taken | None:
         return ("there", {"features": rows[sha256]}) if sha256 in rows else None
 
-    with loader() as images:
-        task = Task(producer, {"features": "float32"}, take)
-        result = compute_partition(images, paths, 100, [task], stop_on_bad=True)
+    result = compute_tasks(paths, Task(producer, {"features": "float32"}, take), stop=True)
     assert np.array_equal(result.arrays[0]["features"], known.arrays[0]["features"])
-    assert (sum(producer.batches), len(producer.prepared)) == (ROWS - 5, ROWS - 5)
+    assert (sum(producer.batches), producer.prepared) == (ROWS - 5, ROWS - 5)
     assert result.reused == ({"there": 5},)
 
 
@@ -126,13 +171,12 @@ def test_bad_images_alone_see_no_network(paths: list[bytes], tmp_path: Path) -> 
     rows = dict(zip(known.sha256, known.arrays[0]["features"], strict=True))
     spoilt = [*paths[:5], bytes(tmp_path / "missing.png"), *paths[6:]]
     producer = Mean()
-    with loader() as images:
-        task = Task(
-            producer,
-            {"features": "float32"},
-            lambda sha256: ("there", {"features": rows[sha256]}) if sha256 in rows else None,
-        )
-        result = compute_partition(images, spoilt, 100, [task], stop_on_bad=False)
+    task = Task(
+        producer,
+        {"features": "float32"},
+        lambda sha256: ("there", {"features": rows[sha256]}) if sha256 in rows else None,
+    )
+    result = compute_tasks(spoilt, task)
     assert producer.batches == []
     assert np.isnan(result.arrays[0]["features"]).ravel().tolist() == [row == 5 for row in range(ROWS)]
 
@@ -182,32 +226,36 @@ def test_values_that_cannot_be_stored(paths: list[bytes], factor: float, dtype: 
 def test_progress_and_seconds_are_booked(paths: list[bytes]) -> None:
     done: list[int] = []
     meter = Meter()
-    with loader(meter, progress=done.append) as images:
-        compute_partition(images, paths, 0, [Task(Mean(), {"features": "float32"})], stop_on_bad=False)
+    compute_tasks(paths, Task(Mean(), {"features": "float32"}), meter=meter, progress=done.append)
     assert sum(done) == meter.opens == ROWS
-    assert {stage: meter.images[stage] for stage in ("read", "decode", "resize", "mean times 1")} == dict.fromkeys(
-        ("read", "decode", "resize", "mean times 1"), ROWS
-    )
+    stages = ("read", "decode", "resize", "forward")
+    assert {stage: meter.images[stage] for stage in stages} == dict.fromkeys(stages, ROWS)
+    assert meter.seconds["forward"] == meter.forward["mean times 1"] == ROWS / BATCH
 
 
-@pytest.mark.parametrize(
-    ("seconds", "stage"),
-    [
-        ({"wait": 9.0, "net": 1.0, "write": 1.0}, "decode"),
-        ({"wait": 1.0, "net": 9.0, "write": 1.0}, "forward"),
-        ({"wait": 1.0, "net": 1.0, "write": 9.0}, "write"),
-    ],
-)
-def test_the_slowest_stage_is_named(seconds: dict[str, float], stage: str) -> None:
-    meter = Meter()
-    meter.seconds.update(seconds, decode=4.0)
-    meter.images.update(decode=80, net=90)
-    verdict = judge(meter, workers=2)
-    assert verdict.text.startswith(f"{stage} held it back: 82 % of the time.")
-    assert verdict.limits == {"decode": 40.0, "forward": 90 / seconds["net"]}
+def test_what_a_partition_before_had_is_not_computed_again(paths: list[bytes]) -> None:
+    """Its rows are known only once this partition's images are loaded already."""
+    known: dict[str, np.ndarray] = {}
+    producer = Mean()
+
+    def take(sha256: str) -> Taken | None:
+        return ("before", {"features": known[sha256]}) if sha256 in known else None
+
+    task = Task(producer, {"features": "float32"}, take)
+    with loader() as images:
+        jobs = [Job(number, paths[:8], [task]) for number in range(2)]
+        results = []
+        for job, batches in images.partitions(jobs):
+            results.append(compute_partition(images.meter, job, batches, 0, stop_on_bad=False))
+            known.update(zip(results[-1].sha256, results[-1].arrays[0]["features"], strict=True))
+    assert producer.batches == [BATCH] * 2
+    assert results[1].reused == ({"before": 8},)
+    assert np.array_equal(results[0].arrays[0]["features"], results[1].arrays[0]["features"])
 
 
-def test_nothing_to_judge() -> None:
-    verdict = judge(Meter(), workers=1)
-    assert verdict.text == "nothing had to be computed."
-    assert verdict.limits == {"decode": None, "forward": None}
+def test_a_producer_has_batches_of_its_own_size(paths: list[bytes]) -> None:
+    small, large, whole = Mean(batch_size=3), Mean("other", batch_size=16), Mean("third", batch_size=0)
+    result = compute(paths, small, large, whole)
+    assert (small.batches, large.batches) == ([3] * 13 + [1], [16, 16, 8])
+    assert sum(whole.batches) == ROWS
+    assert np.array_equal(result.arrays[0]["features"], result.arrays[1]["features"])

@@ -1,0 +1,137 @@
+"""The store of one backbone, as one that an extraction ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fusion_pipeline.extract import producers
+from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.engines.choice import choose_engine
+from fusion_pipeline.extract.engines.probe import batch_drift, probe_deviation
+from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
+from fusion_pipeline.extract.plan import Plan
+from fusion_pipeline.extract.preparation import NetworkInput, Preparation
+from fusion_pipeline.extract.targets import Target
+from fusion_pipeline.extract.weights import file_sha256, locate_weights
+from fusion_pipeline.images.decode import DecodeBudget
+from fusion_pipeline.images.index import ImageFolder
+from fusion_pipeline.store.care.semantic import softmax_deviation
+from fusion_pipeline.store.identity import Recipe
+from fusion_pipeline.store.layout import ArraySpec
+
+
+class BackboneTarget(Target):
+    """The store of one backbone.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network.
+    dtype : {"float16", "float32"}
+        How features are stored.
+    plan : Plan
+        How it is run.
+    budget : DecodeBudget
+        What an image may cost.
+    tell : callable
+        Takes a line for people.
+    """
+
+    kind = "backbone"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        dtype: str,
+        plan: Plan,
+        budget: DecodeBudget,
+        tell: Callable[[str], object] = lambda _line: None,
+    ) -> None:
+        super().__init__(budget)
+        self.name = backbone.name
+        self._dtype = dtype
+        self._plan = plan
+        self._tell = tell
+        # In this order: who misspells a model must not be asked for its weights.
+        self._preprocessing = find_preprocessing(backbone)
+        self._backbone = with_trained_arguments(backbone)
+        self._weights = locate_weights(backbone)
+        self._weights_sha256 = file_sha256(self._weights)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the features are made, whatever the images."""
+        return producers.backbone_recipe(
+            self._backbone,
+            self._preprocessing,
+            self._weights_sha256,
+            self._dtype,
+            self._budget,
+            self._plan.precision,
+        )
+
+    @cached_property
+    def producer(self) -> producers.BackboneProducer:
+        """Who makes its rows; network and engine are built when they are first needed."""
+        engine = choose_engine(
+            self.name,
+            self._network,
+            self._preprocessing,
+            self._plan,
+            images=max(self._to_compute, 0),
+            tell=self._tell,
+        )
+        return producers.BackboneProducer(self.name, self._preprocessing, engine)
+
+    @property
+    def preparation(self) -> Preparation:
+        """What resizes and crops its images."""
+        return NetworkInput.of(self._preprocessing)
+
+    def specs(self, folder: ImageFolder) -> tuple[ArraySpec, ...]:  # noqa: ARG002 - an index needs it
+        """Return the arrays of the backbone."""
+        return producers.backbone_specs(self._network, self._dtype)
+
+    def whole_arrays(self, sha256: Sequence[str]) -> Mapping[str, np.ndarray]:  # noqa: ARG002 - an index needs it
+        """Return the network's head."""
+        return self._head
+
+    def told(self, arrays: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        """Return how far the stored probabilities are from the softmax of the head on the stored features."""
+        deviation = softmax_deviation({**arrays, **self._head})
+        return {} if deviation is None else {"softmax_deviation": deviation}
+
+    def measured(self) -> Mapping[str, Any]:
+        """Return how far the stored features are from those of a plain float32 network on a CPU."""
+        if not self.computed:
+            return {}
+        engine = self.producer.engine
+        return {
+            "deviation": probe_deviation(self._network, self._preprocessing, engine, self._dtype),
+            "batch_drift": batch_drift(self._preprocessing, engine),
+        }
+
+    def made_with(self) -> Mapping[str, Any]:
+        """Return the engine and how many images it took at a time."""
+        if not self.computed and "producer" not in vars(self):
+            return {}
+        return {"engine": self.producer.engine.name, "batch_size": self.producer.engine.batch_size}
+
+    def source(self) -> Mapping[str, Any]:
+        """Return the model and where its weights were."""
+        backbone = self._backbone
+        packaged = backbone.weights is None or backbone.weights.startswith("package:")
+        weights = backbone.weights if packaged else str(self._weights.absolute())
+        return {"model": backbone.model, "weights": weights, "in_order": backbone.in_order}
+
+    @cached_property
+    def _head(self) -> Mapping[str, np.ndarray]:
+        return producers.head_arrays(self._network)
+
+    @cached_property
+    def _network(self) -> Network:
+        return build_network(self._backbone, self._weights, self._preprocessing.input_size, self._weights_sha256)

@@ -1,0 +1,187 @@
+"""The bytes of a file into prepared arrays: in the thread that asks, or in processes that write into shared memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.shared_memory import SharedMemory
+from typing import NamedTuple
+
+import numpy as np
+
+from fusion_pipeline.errors import ClusterError
+from fusion_pipeline.extract.options import Options
+from fusion_pipeline.extract.preparation import Preparation, PreparedImage, decode_and_prepare
+from fusion_pipeline.images.decode import DecodeBudget, Reason
+
+_SLOTS_PER_WORKER = 32
+
+
+class Timed(NamedTuple):
+    """A prepared image, and the seconds that it took to decode and to prepare."""
+
+    image: PreparedImage
+    decode: float
+    resize: float
+
+
+class Decoder(ABC):
+    """Decodes and prepares images; called from several threads at once."""
+
+    @abstractmethod
+    def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
+        """Decode the bytes of a file and prepare the image.
+
+        Raises
+        ------
+        MemoryError
+            If there is not enough memory.
+        ClusterError
+            If the process that was at it died.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of processes and memory."""
+
+
+class ThreadDecoder(Decoder):
+    """Decodes in the thread that asks: Pillow does not hold the interpreter's lock while it decodes and resizes.
+
+    Parameters
+    ----------
+    budget : DecodeBudget
+        What an image may cost.
+    """
+
+    def __init__(self, budget: DecodeBudget) -> None:
+        self._budget = budget
+
+    def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
+        """Decode the bytes of a file and prepare the image; see `Decoder`."""
+        return _timed(content, self._budget, preparations)
+
+    def close(self) -> None:
+        """Do nothing, for it holds nothing; see `Decoder`."""
+
+
+class ProcessDecoder(Decoder):
+    """Decodes in processes, which put the pixels into memory that they share with this one.
+
+    What the interpreter's lock costs is then paid in each process of its own, and a file that brings a decoder down
+    takes with it a process that holds nothing.
+
+    Parameters
+    ----------
+    budget : DecodeBudget
+        What an image may cost.
+    workers : int
+        Number of processes.
+    preparations : sequence of Preparation
+        All that may be asked for.
+    """
+
+    def __init__(self, budget: DecodeBudget, workers: int, preparations: Sequence[Preparation]) -> None:
+        # Neither fork, which copies locks that other threads hold, nor spawn, which imports everything anew each time.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__, "timm.data.transforms_factory"])
+        self._slot_bytes = max(1, sum(preparation.n_bytes for preparation in set(preparations)))
+        slots = workers * _SLOTS_PER_WORKER
+        self._memory = SharedMemory(create=True, size=slots * self._slot_bytes)
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(slots):
+            self._free.put(slot)
+        self._pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_attach, initargs=(self._memory.name, budget)
+        )
+
+    def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
+        """Decode the bytes of a file and prepare the image, in another process; see `Decoder`."""
+        try:
+            slot = self._free.get_nowait()
+        except queue.Empty:  # it is copied back instead
+            slot = None
+        start = None if slot is None else slot * self._slot_bytes
+        try:
+            reason, arrays, decode, resize = self._pool.submit(_work, content, tuple(preparations), start).result()
+        except BrokenProcessPool:
+            raise ClusterError(
+                "A process that decodes images died, perhaps for lack of memory. Run the same command again, with "
+                "fewer --workers or a smaller --max-megapixels; nothing that was written is lost."
+            ) from None
+        except BaseException:
+            if slot is not None:
+                self._free.put(slot)
+            raise
+        image = PreparedImage(reason, tuple(tuple(map(self._view, row)) for row in arrays))
+        if slot is not None:
+            weakref.finalize(image, self._free.put, slot)
+        return Timed(image, decode, resize)
+
+    def close(self) -> None:
+        """End the processes and give the memory back."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._memory.unlink()
+        with suppress(BufferError):  # somebody still looks at the last images: it goes with them
+            self._memory.close()
+
+    def _view(self, array: np.ndarray | _Placed) -> np.ndarray:
+        if isinstance(array, np.ndarray):
+            return array
+        return np.ndarray(array.shape, np.uint8, self._memory.buf, array.offset)
+
+
+def make_decoder(options: Options, device: str, preparations: Sequence[Preparation]) -> Decoder:
+    """Return what decodes images for networks on a device."""
+    if options.in_processes(device):
+        return ProcessDecoder(options.budget, options.threads, preparations)
+    return ThreadDecoder(options.budget)
+
+
+class _Placed(NamedTuple):
+    """Where in the shared memory an array lies."""
+
+    offset: int
+    shape: tuple[int, ...]
+
+
+_worker: tuple[SharedMemory, DecodeBudget] | None = None
+"""What a decoding process works with."""
+
+
+def _attach(name: str, budget: DecodeBudget) -> None:
+    global _worker  # noqa: PLW0603 - there is one for each process, and an initializer can leave it nowhere else
+    _worker = (SharedMemory(name), budget)
+
+
+def _work(
+    content: bytes, preparations: tuple[Preparation, ...], start: int | None
+) -> tuple[Reason, tuple[tuple[np.ndarray | _Placed, ...], ...], float, float]:
+    if _worker is None:
+        raise RuntimeError("this is not a decoding process")
+    memory, budget = _worker
+    image, decode, resize = _timed(content, budget, preparations)
+    if start is None:
+        return image.reason, image.arrays, decode, resize
+    placed: list[tuple[_Placed, ...]] = []
+    for arrays in image.arrays:
+        row = []
+        for array in arrays:
+            np.ndarray(array.shape, np.uint8, memory.buf, start)[...] = array
+            row.append(_Placed(start, array.shape))
+            start += array.nbytes
+        placed.append(tuple(row))
+    return image.reason, tuple(placed), decode, resize
+
+
+def _timed(content: bytes, budget: DecodeBudget, preparations: Sequence[Preparation]) -> Timed:
+    times = [time.perf_counter()]
+    image = decode_and_prepare(content, budget, preparations, lambda: times.append(time.perf_counter()))
+    return Timed(image, times[1] - times[0], time.perf_counter() - times[1])

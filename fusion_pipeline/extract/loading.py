@@ -1,0 +1,219 @@
+"""The images of one partition after another into batches, each file opened and decoded once, ahead of who computes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from operator import itemgetter
+
+import numpy as np
+
+from fusion_pipeline.errors import UnusableDataError, printable
+from fusion_pipeline.extract.decoders import Decoder
+from fusion_pipeline.extract.meter import Meter
+from fusion_pipeline.extract.preparation import Preparation, Prepared, PreparedImage
+from fusion_pipeline.extract.producers import Producer
+from fusion_pipeline.images.decode import DecodeBudget, Reason, read_file
+
+LOADED_AT_ONCE = 32
+"""Images in a batch of the loader, where nobody says otherwise."""
+
+_BATCHES_AHEAD = 2
+_NO_IMAGE = PreparedImage(Reason.OK)
+
+Taken = tuple[str, Mapping[str, np.ndarray]]
+"""Where a row was found that somebody computed before, and the row by array."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one store needs of the images.
+
+    Parameters
+    ----------
+    producer : Producer
+        Who makes its rows.
+    dtypes : mapping of str to str
+        The dtype of each array that it makes.
+    take : callable
+        The sha256 of an image into the row that a store made alike has of it; None if none has.
+    """
+
+    producer: Producer
+    dtypes: Mapping[str, str]
+    take: Callable[[str], Taken | None] = lambda _sha256: None
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """The images of one partition, and who needs them.
+
+    Parameters
+    ----------
+    number : int
+        Of the partition.
+    paths : sequence of bytes
+        Absolute paths.
+    tasks : sequence of Task
+        Who needs them; an image that none of them needs is only read and hashed.
+    check : bool
+        Whether to decode all the same, to find bad files.
+    """
+
+    number: int
+    paths: Sequence[bytes]
+    tasks: Sequence[Task] = ()
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One image, as the decoding threads hand it over.
+
+    Parameters
+    ----------
+    sha256 : str
+        Of its file; empty if that cannot be read.
+    reason : Reason
+        Whether it is an image.
+    image : PreparedImage
+        What it was prepared into; who drops it gives its memory back.
+    ways : tuple of Preparation
+        The preparations that somebody needed, in the order of the image's arrays.
+    taken : mapping of int to tuple
+        The rows that were found instead, by the position of the task.
+    meter : Meter
+        What it cost.
+    """
+
+    sha256: str
+    reason: Reason
+    image: PreparedImage
+    ways: tuple[Preparation, ...]
+    taken: Mapping[int, Taken]
+    meter: Meter
+
+    def prepared(self, preparation: Preparation) -> Prepared | None:
+        """Return what a producer's network takes in; None for a bad image, or if nobody needed it."""
+        return dict(zip(self.ways, self.image.arrays, strict=False)).get(preparation)
+
+
+class ImageLoader:
+    """Reads, hashes, decodes and prepares images, a few batches ahead of who computes.
+
+    Parameters
+    ----------
+    workers : int
+        Threads.
+    batch_size : int
+        Images in a batch.
+    budget : DecodeBudget
+        What an image may cost.
+    decoder : Decoder
+        Decodes and prepares; the loader closes it.
+    progress : callable
+        Called with the number of images done.
+    meter : Meter
+        Where it books what it does.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        batch_size: int,
+        budget: DecodeBudget,
+        decoder: Decoder,
+        progress: Callable[[int], object],
+        meter: Meter,
+    ) -> None:
+        self.meter = meter
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._ahead = max(_BATCHES_AHEAD, -(-2 * workers // batch_size))
+        self._batch_size = batch_size
+        self._budget = budget
+        self._decoder = decoder
+        self._progress = progress
+
+    def __enter__(self) -> ImageLoader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._decoder.close()
+
+    def partitions(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Iterator[list[Loaded]]]]:
+        """Yield each job and its images in batches, in order; the next job is asked for before this one is done.
+
+        Parameters
+        ----------
+        jobs : iterable of Job
+
+        Yields
+        ------
+        job : Job
+        batches : iterator of list of Loaded
+            To be used up before the next job is asked for.
+        """
+        for job, batches in itertools.groupby(self._batches(jobs), key=itemgetter(0)):
+            yield job, map(itemgetter(1), batches)
+
+    def _batches(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Loaded]]]:
+        begun = ((job, self._begin(job, paths)) for job in jobs for paths in self._chunks(job.paths))
+        pending: deque[tuple[Job, list[Future[Loaded]]]] = deque(itertools.islice(begun, self._ahead))
+        while pending:
+            pending.extend(itertools.islice(begun, 1))
+            job, futures = pending.popleft()
+            yield job, self._collect(futures)
+
+    def _chunks(self, paths: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+        for start in range(0, len(paths), self._batch_size):
+            yield paths[start : start + self._batch_size]
+
+    def _begin(self, job: Job, paths: Sequence[bytes]) -> list[Future[Loaded]]:
+        return [self._pool.submit(self._load, path, job) for path in paths]
+
+    def _collect(self, futures: Sequence[Future[Loaded]]) -> list[Loaded]:
+        start = time.perf_counter()
+        batch = [future.result() for future in futures]
+        self.meter.book("wait", start, len(batch))
+        for loaded in batch:
+            self.meter.add(loaded.meter)
+        self._progress(len(batch))
+        return batch
+
+    def _load(self, path: bytes, job: Job) -> Loaded:
+        meter = Meter(opens=1)
+        start = time.perf_counter()
+        raw = read_file(path, self._budget)
+        meter.book("read", start)
+        if raw.content is None:
+            return Loaded(raw.sha256, raw.reason, _NO_IMAGE, (), {}, meter)
+        found = {number: task.take(raw.sha256) for number, task in enumerate(job.tasks)}
+        taken = {number: row for number, row in found.items() if row is not None}
+        ways = tuple({task.producer.preparation: None for i, task in enumerate(job.tasks) if i not in taken})
+        # Who has a row of an image has decoded it.
+        if not ways and (taken or not job.check):
+            return Loaded(raw.sha256, Reason.OK, _NO_IMAGE, (), taken, meter)
+        image = self._decode(path, raw.content, ways, meter)
+        if image.reason is not Reason.OK:
+            return Loaded(raw.sha256, image.reason, image, (), {}, meter)
+        return Loaded(raw.sha256, Reason.OK, image, ways, taken, meter)
+
+    def _decode(self, path: bytes, content: bytes, ways: Sequence[Preparation], meter: Meter) -> PreparedImage:
+        try:
+            timed = self._decoder(content, ways)
+        except MemoryError:
+            # Not the image's fault, and gone on a larger machine: it must not become a row of the store.
+            raise UnusableDataError(
+                f"No memory left to decode image '{printable(path)}'. "
+                "Use fewer --workers, a smaller --batch-size, or a smaller --max-megapixels."
+            ) from None
+        for stage, seconds in (("decode", timed.decode), ("resize", timed.resize)):
+            meter.seconds[stage] += seconds
+            meter.images[stage] += 1
+        return timed.image

@@ -1,0 +1,35 @@
+"""How networks are run, as one frozen record that needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENGINES = ("auto", "eager", "compiled")
+PRECISIONS = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How networks are run.
+
+    Parameters
+    ----------
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    engine : {"auto", "eager", "compiled"}
+        Which engine to take on the CPU; by default the one that is done first.
+    precision : {"float32", "float16", "bfloat16"}
+        What networks compute in.
+    batch_size : int
+        Images in a forward pass; 0 for what is best on the device.
+
+    Examples
+    --------
+    >>> Plan("cuda:1", precision="float16").batch_size
+    0
+    """
+
+    device: str = "cpu"
+    engine: str = "auto"
+    precision: str = "float32"
+    batch_size: int = 0

@@ -1,0 +1,200 @@
+"""Every engine gives what the plain network gives, in parts that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch._inductor.config as inductor
+
+from fusion_pipeline.errors import ClusterError, UsageError
+from fusion_pipeline.extract.backbones import Preprocessing
+from fusion_pipeline.extract.engines import choice, compiled
+from fusion_pipeline.extract.engines.choice import choose_engine, is_worth_compiling
+from fusion_pipeline.extract.engines.compiled import CompiledEngine, NotCompiledError
+from fusion_pipeline.extract.engines.cuda import CudaEngine
+from fusion_pipeline.extract.engines.eager import EagerEngine
+from fusion_pipeline.extract.engines.engine import Engine, Outputs
+from fusion_pipeline.extract.engines.probe import batch_drift, probe_deviation
+from fusion_pipeline.extract.plan import Plan
+from tests.builders import Tiny
+from tests.extract.engines.made import built, difference, some_images
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+class Cramped(Engine):
+    """An engine whose device has room for so many images."""
+
+    name = "cramped"
+
+    def __init__(self, room: int, error: Callable[[], BaseException], **options: Any) -> None:
+        self.room, self.error = room, error
+        self.launched: list[int] = []
+        super().__init__(*_nothing(), **options)
+
+    def _launch(self, images: np.ndarray) -> Callable[[], Outputs]:
+        if len(images) > self.room:
+            raise self.error()
+        self.launched.append(len(images))
+        return lambda: (images.mean(axis=(1, 2, 3))[:, None], None)
+
+
+def _nothing() -> tuple[Any, Preprocessing]:
+    return None, Preprocessing(8, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError,
+        lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved(error: Callable[[], BaseException]) -> None:
+    told: list[str] = []
+    engine = Cramped(3, error, batch_size=16, tell=told.append)
+    images = np.random.default_rng(0).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
+    features, probabilities = engine.forward(images)
+    assert np.array_equal(features, images.mean(axis=(1, 2, 3))[:, None])
+    assert probabilities is None
+    assert engine.launched == [2] * 10
+    assert engine.batch_size == 2
+    assert told == [f"cramped: {many} images do not fit into memory; going on with {many // 2}." for many in (16, 8, 4)]
+
+
+def test_one_image_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(ClusterError, match="No memory left on the device for one image of 8 pixels"):
+        Cramped(0, MemoryError, batch_size=2).forward(np.zeros((2, 3, 8, 8), np.uint8))
+
+
+def test_other_failures_are_not_taken_for_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        Cramped(0, lambda: RuntimeError("shapes do not fit"), batch_size=2).forward(np.zeros((2, 3, 8, 8), np.uint8))
+
+
+def test_an_eager_engine_is_the_network(tiny_resnet: Tiny) -> None:
+    network, preprocessing = built(tiny_resnet)
+    images = some_images(preprocessing, 5)
+    features, probabilities = EagerEngine(network, preprocessing, batch_size=2).forward(images)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    with torch.inference_mode():
+        expected = tiny_resnet.module().eval()((torch.from_numpy(images) / 255 - mean) / std).softmax(dim=1)
+    assert features.shape == (5, network.n_features)
+    assert probabilities is not None
+    np.testing.assert_allclose(probabilities, expected.numpy(), atol=1e-5)
+
+
+def test_half_precision_is_near(tiny_resnet: Tiny) -> None:
+    network, preprocessing = built(tiny_resnet)
+    images = some_images(preprocessing, 3)
+    exact, _ = EagerEngine(network, preprocessing).forward(images)
+    half, _ = EagerEngine(network, preprocessing, precision="bfloat16").forward(images)
+    assert half.dtype == np.float32
+    assert 0 < difference(half, exact) < 0.1
+
+
+def test_seconds_are_counted(tiny_resnet: Tiny) -> None:
+    network, preprocessing = built(tiny_resnet)
+    engine = EagerEngine(network, preprocessing)
+    engine.forward(some_images(preprocessing, 1))
+    assert engine.seconds["forward"] > 0
+
+
+@pytest.fixture(scope="module")
+def fast(tiny_resnet: Tiny) -> CompiledEngine:
+    """A compiled engine, which takes a while."""
+    return CompiledEngine(*built(tiny_resnet), batch_size=4)
+
+
+def test_compiled_is_the_network_whatever_the_number_of_images(fast: CompiledEngine, tiny_resnet: Tiny) -> None:
+    network, preprocessing = built(tiny_resnet)
+    images = some_images(preprocessing, 10, seed=1)
+    for found, expected in zip(fast.forward(images), EagerEngine(network, preprocessing).forward(images), strict=True):
+        assert found is not None
+        assert expected is not None
+        assert difference(found, expected) < 1e-3
+    one, _ = fast.forward(images[:1])
+    assert np.array_equal(one, fast.forward(images)[0][:1]), "rows depend on how many are in a batch"
+
+
+def test_drift_and_deviation_are_measured(fast: CompiledEngine, tiny_resnet: Tiny) -> None:
+    network, preprocessing = built(tiny_resnet)
+    assert batch_drift(preprocessing, fast) == 0
+    assert 0 <= probe_deviation(network, preprocessing, fast, "float32") < 1e-5
+    assert 1e-6 < probe_deviation(network, preprocessing, fast, "float16") < 1e-3
+
+
+def test_what_differs_when_compiled_is_refused(tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(run: Callable, **_options: object) -> Callable:
+        return lambda pixels: tuple(values + 1 for values in run(pixels))
+
+    monkeypatch.setattr(torch, "compile", wrong)
+    with pytest.raises(NotCompiledError, match="differed by"):
+        CompiledEngine(*built(tiny_resnet), batch_size=2)
+
+
+def test_without_a_compiler_the_eager_engine_runs_and_says_what_it_costs(
+    tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inductor.cpp, "cxx", (None, "no-such-compiler"))
+    monkeypatch.setattr(choice, "_WORTH_COMPILING", 0.0)
+    torch.compiler.reset()
+    network, preprocessing = built(tiny_resnet)
+    told: list[str] = []
+    # Another size than the other tests have, for what is compiled once is not compiled again.
+    plan = Plan(batch_size=3)
+    engine = choose_engine("tiny", network, preprocessing, plan, images=10, tell=told.append)
+    assert engine.name == "eager"
+    assert len(told) == 1
+    assert told[0].startswith("tiny: not compiled, for ")
+    assert told[0].endswith("this takes about twice the time.")
+    with pytest.raises(UsageError, match=r"'tiny' cannot be compiled: .* Use --engine eager"):
+        choose_engine("tiny", network, preprocessing, Plan(engine="compiled", batch_size=3))
+
+
+def test_short_work_is_not_compiled(tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, preprocessing = built(tiny_resnet)
+    monkeypatch.setattr(compiled.CompiledEngine, "__init__", lambda *_, **__: pytest.fail("it was compiled"))
+    assert choose_engine("tiny", network, preprocessing, Plan(), images=1000).name == "eager"
+    assert choose_engine("tiny", network, preprocessing, Plan(engine="eager"), images=10**12).name == "eager"
+
+
+def test_the_choice_is_a_matter_of_work_alone() -> None:
+    xception, mobilenet = 8.4e9, 0.3e9
+    assert is_worth_compiling(xception, 5_000)
+    assert not is_worth_compiling(xception, 50)
+    assert not is_worth_compiling(mobilenet, 5_000)
+    assert is_worth_compiling(mobilenet, 1_000_000)
+
+
+def test_multiply_adds_are_counted(tiny_resnet: Tiny) -> None:
+    network, _ = built(tiny_resnet)
+    module = tiny_resnet.module()
+    last = module.get_classifier()
+    assert network.multiply_adds > last.in_features * last.out_features
+    assert network.multiply_adds == int(network.multiply_adds)
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_a_gpu_gives_what_the_network_gives(tiny_resnet: Tiny, precision: str) -> None:
+    network, preprocessing = built(tiny_resnet)
+    images = some_images(preprocessing, 50)
+    expected, _ = EagerEngine(network.on_cpu(), preprocessing).forward(images)
+    engine = CudaEngine(network, preprocessing, "cuda", batch_size=8, precision=precision)
+    waiting = [engine.launch(images[start : start + 8]) for start in range(0, 50, 8)]
+    found = np.concatenate([outputs()[0] for outputs in waiting])
+    assert difference(found, expected) < (1e-4 if precision == "float32" else 0.05)
+    assert engine.seconds["forward"] > 0
+    assert engine.seconds["transfer"] > 0
+
+
+@needs_gpu
+def test_a_gpu_finds_its_batch_size(tiny_resnet: Tiny) -> None:
+    network, preprocessing = built(tiny_resnet)
+    assert CudaEngine(network, preprocessing, "cuda", batch_size=0).batch_size >= 32

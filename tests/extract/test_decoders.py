@@ -1,0 +1,143 @@
+"""Images decoded in threads and in processes: the same pixels, once each, and a death that is told."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fusion_pipeline.errors import ClusterError
+from fusion_pipeline.extract import decoders, loading, preparation
+from fusion_pipeline.extract.decoders import ProcessDecoder, ThreadDecoder
+from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.preparation import NetworkInput, Squares
+from fusion_pipeline.images.decode import DecodeBudget, Reason
+from fusion_pipeline.store.making.attempt import Attempt
+from tests.builders import Tiny, count_opens, write_picture
+from tests.extract.made import contents, run
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so, for a minute at most."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+WAYS = (NetworkInput(32, 0.9, "bicubic", "center"), Squares(), NetworkInput(24, 1.0, "bilinear", "squash"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    folder = tmp_path_factory.mktemp("pictures")
+    return [write_picture(folder / f"{seed}.png", seed=seed, size=(60, 40)).read_bytes() for seed in range(6)]
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    decoder = ProcessDecoder(DecodeBudget(max_pixels=10_000), 2, WAYS)
+    yield decoder
+    decoder.close()
+
+
+def test_processes_give_what_threads_give(processes: ProcessDecoder, pictures: list[bytes]) -> None:
+    here = ThreadDecoder(DecodeBudget())
+    for content in pictures:
+        for ways in (WAYS, WAYS[:1], WAYS[1:]):
+            found, expected = processes(content, ways), here(content, ways)
+            assert found.image.reason is Reason.OK
+            for ours, theirs in zip(found.image.arrays, expected.image.arrays, strict=True):
+                assert all(np.array_equal(one, two) for one, two in zip(ours, theirs, strict=True))
+            assert found.decode > 0
+            assert found.resize > 0
+
+
+def test_budget_and_bad_files_are_told(processes: ProcessDecoder, tmp_path: Path) -> None:
+    assert processes(b"text", WAYS).image.reason is Reason.NOT_AN_IMAGE
+    large = write_picture(tmp_path / "large.png", seed=1, size=(200, 200)).read_bytes()
+    assert processes(large, WAYS).image.reason is Reason.TOO_MANY_PIXELS
+
+
+def test_pixels_lie_in_shared_memory_until_they_are_dropped(processes: ProcessDecoder, pictures: list[bytes]) -> None:
+    before = processes._free.qsize()
+    found = [processes(content, WAYS).image for content in pictures]
+    assert processes._free.qsize() == before - len(pictures)
+    assert not any(array.flags.owndata for image in found for arrays in image.arrays for array in arrays)
+    del found
+    gc.collect()
+    assert processes._free.qsize() == before
+
+
+def test_without_room_pixels_are_copied(
+    processes: ProcessDecoder, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_free", decoders.queue.SimpleQueue())
+    found = processes(pictures[0], WAYS).image
+    expected = ThreadDecoder(DecodeBudget())(pictures[0], WAYS).image
+    assert all(map(np.array_equal, found.arrays[0], expected.arrays[0]))
+
+
+def test_a_process_that_is_killed_is_told(pictures: list[bytes]) -> None:
+    decoder = ProcessDecoder(DecodeBudget(), 1, WAYS)
+    try:
+        decoder(pictures[0], WAYS)
+        (worker,) = decoder._pool._processes
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: decoder._pool._broken)
+        with pytest.raises(ClusterError, match=r"A process that decodes images died.*fewer --workers"):
+            decoder(pictures[0], WAYS)
+    finally:
+        decoder.close()
+
+
+def test_an_extraction_in_processes_is_the_same(
+    tmp_path: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "flowers"
+    for row in range(12):
+        write_picture(data / ("rose" if row % 2 else "iris") / f"{row:02}.png", seed=row, size=(50, 40 + row))
+    opened = count_opens(monkeypatch, data)
+    one = run(data, tmp_path / "one", tiny_resnet, tiny_efficientnet, decode_in="threads")
+    assert len(opened()) == 12
+    two = run(data, tmp_path / "two", tiny_resnet, tiny_efficientnet, decode_in="processes")
+    assert len(opened()) == 24, "N opens for N images and two backbones with several workers"
+    assert contents(one) == contents(two)
+    assert two.opens == 12
+
+
+@pytest.mark.parametrize("stage", ["read", "decode", "resize", "forward", "write"])
+def test_the_stage_that_is_slow_is_named(
+    tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    owner: Any
+    owner, name = {
+        "read": (loading, "read_file"),
+        "decode": (preparation, "decode"),
+        "resize": (NetworkInput, "__call__"),
+        "forward": (Network, "run"),
+        "write": (Attempt, "write"),
+    }[stage]
+    true = getattr(owner, name)
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        time.sleep(0.3)
+        return true(*arguments, **options)
+
+    data = tmp_path / "flowers"
+    for row in range(8):
+        write_picture(data / ("rose" if row % 2 else "iris") / f"{row:02}.png", seed=row, size=(50, 40))
+    Image.init()
+    monkeypatch.setattr(owner, name, slow)
+    options = {"batch_size": 1, "workers": 1, "partition_rows": 1}
+    verdict = run(data, tmp_path / "cache", tiny_resnet, **options).verdict
+    assert verdict.slowest == stage
+    assert verdict.text.startswith(f"{stage} held it back")
