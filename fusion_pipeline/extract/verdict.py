@@ -47,6 +47,8 @@ class Verdict:
         do alone, as they were in this run; None for what had nothing to do.
     share_of_limit : float or None
         The run's images per second over the lower limit.
+    seconds : float
+        Duration of loading and computing: the run without the building of its networks.
     slowest : str or None
         The stage that held the run back; None if nothing was computed.
     text : str
@@ -56,6 +58,7 @@ class Verdict:
     stages: Mapping[str, Stage]
     limits: dict[str, float | None]
     share_of_limit: float | None
+    seconds: float
     slowest: str | None
     text: str
 
@@ -104,10 +107,10 @@ def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,"
     }
     found = [limit for limit in limits.values() if limit]
     if not computed or not found:
-        return Verdict(stages, limits, None, None, "nothing had to be computed.")
+        return Verdict(stages, limits, None, meter.duration, None, "nothing had to be computed.")
     slowest = _slowest(stages)
     share = min(computed / max(meter.duration, 1e-9) / min(found), 1.0)
-    return Verdict(stages, limits, share, slowest, _text(slowest, stages, faster))
+    return Verdict(stages, limits, share, meter.duration, slowest, _text(slowest, stages, faster))
 
 
 def _slowest(stages: Mapping[str, Stage]) -> str:

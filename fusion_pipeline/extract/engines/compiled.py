@@ -61,7 +61,8 @@ class CompiledEngine(Engine):
         started = time.perf_counter()
         if self.batch_size != self._compiled_size:  # halved, for lack of memory
             self._compiled_size = self.batch_size
-        pixels = torch.from_numpy(_filled(images, self._compiled_size))
+        filled = torch.from_numpy(_filled(images, self._compiled_size))
+        pixels = filled.contiguous(memory_format=torch.channels_last)  # another layout would be compiled anew, too
         with torch.no_grad(), autocast("cpu", self._precision):
             features, probabilities = self._program(pixels)
         rows = len(images)

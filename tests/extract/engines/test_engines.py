@@ -118,6 +118,9 @@ def test_compiled_is_the_network_whatever_the_number_of_images(fast: CompiledEng
         assert found is not None
         assert expected is not None
         assert difference(found, expected) < 1e-3
+    last = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert np.array_equal(fast.forward(last)[0], fast.forward(images)[0]), "layouts of one image differ"
     one, _ = fast.forward(images[:1])
     assert np.array_equal(one, fast.forward(images)[0][:1]), "rows depend on how many are in a batch"
 

@@ -1,0 +1,369 @@
+"""Compare stage one with a plain loop over the same photographs, and with the ceilings of the machine.
+
+Run it on an idle machine, with the images of a folder of class folders or with made-up ones::
+
+    python benchmarks/extract.py --images flowers17
+    python benchmarks/extract.py --part memory
+
+The plain loop is what most would write: timm's eager model and transform in a ``DataLoader`` with as many workers as
+there are processors, which also hashes every file and makes both thumbnails, as an extraction does. Weights are random:
+they take as long as others. Both sides are run in turn; compile time is printed beside the speed, and counted in the
+line of 5,000 images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from fusion_pipeline.extract.backbones import PAPER, Backbone, find_backbone
+from fusion_pipeline.extract.decoders import make_decoder
+from fusion_pipeline.extract.engines.choice import choose_engine
+from fusion_pipeline.extract.loading import ImageLoader, Job, Task
+from fusion_pipeline.extract.meter import Meter
+from fusion_pipeline.extract.network import build_network, find_preprocessing
+from fusion_pipeline.extract.options import Options
+from fusion_pipeline.extract.plan import Plan
+from fusion_pipeline.extract.preparation import NetworkInput, Preparation, Prepared
+from fusion_pipeline.extract.run import Extraction, extract
+from fusion_pipeline.images.index import ImageFolder, list_image_folder
+from fusion_pipeline.images.thumbnails import thumbnails
+from fusion_pipeline.store import Cache
+
+LONG_RUN = 5_000
+"""Images from which on compile time counts."""
+
+TARGETS = {"xception": 2.2, "resnet50": 2.0}
+ONE_PASS, MEMORY, OF_LIMIT = 1.05, 1.10, 0.9
+SMALL = "timm:test_resnet"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all parts need.
+
+    Parameters
+    ----------
+    images : ImageFolder
+        The photographs.
+    scratch : Path
+        Where weights and caches go.
+    device : str
+    precision : str
+    repeat : int
+        How often both sides are run, in turn.
+    """
+
+    images: ImageFolder
+    scratch: Path
+    device: str
+    precision: str
+    repeat: int
+
+    def backbone(self, name: str) -> Backbone:
+        """Return a backbone with random weights."""
+        record = find_backbone(name, {})
+        path = self.scratch / f"{record.architecture}.safetensors"
+        if not path.exists():
+            save_file(_model(record).state_dict(), path)
+        return find_backbone(name, {name: {"model": record.model, "weights": str(path)}})
+
+    def extract(self, names: Sequence[str], **options: Any) -> Extraction:
+        """Extract into an empty cache."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as cache:
+            chosen = Options(device=self.device, precision=self.precision, **options)
+            return extract(self.images, [self.backbone(name) for name in names], Cache(cache), chosen)
+
+
+class PlainImages(torch.utils.data.Dataset):
+    """Files as a plain loop reads them."""
+
+    def __init__(self, images: ImageFolder, transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self._paths = [images.absolute(row) for row in range(len(images))]
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, str, list[np.ndarray]]:
+        content = Path(os.fsdecode(self._paths[row])).read_bytes()
+        with Image.open(os.fsdecode(self._paths[row])) as file:
+            image = file.convert("RGB")
+        return self._transform(image), hashlib.sha256(content).hexdigest(), list(thumbnails(image).values())
+
+
+def plain_loop(work: Work, name: str) -> float:
+    """Run a backbone as most would; return images per second."""
+    import timm  # noqa: PLC0415 - takes seconds
+
+    record = work.backbone(name)
+    model = _model(record).eval().to(work.device)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    loader = torch.utils.data.DataLoader(
+        PlainImages(work.images, transform), batch_size=32, num_workers=os.cpu_count() or 1
+    )
+    started, features, probabilities = time.perf_counter(), [], []
+    with torch.inference_mode():
+        for pixels, _, _ in loader:
+            before = model.forward_head(model.forward_features(pixels.to(work.device)), pre_logits=True)
+            features.append(before.cpu().numpy().astype(np.float16))
+            probabilities.append(model.get_classifier()(before).softmax(dim=1).cpu().numpy().astype(np.float16))
+    with tempfile.TemporaryFile(dir=work.scratch) as file:
+        np.savez(file, features=np.concatenate(features), probabilities=np.concatenate(probabilities))
+    return len(work.images) / (time.perf_counter() - started)
+
+
+def speed(work: Work, name: str) -> Iterator[str]:
+    """Yield how much faster an extraction is than a plain loop, by engine."""
+    engines = ["eager", "compiled"] if work.device == "cpu" else ["auto"]
+    rates: dict[str, list[float]] = {engine: [] for engine in ["plain", *engines]}
+    build: dict[str, float] = {}
+    for _ in range(work.repeat):
+        rates["plain"].append(plain_loop(work, name))
+        for engine in engines:
+            result = work.extract([name], engine=engine)
+            computing = work_seconds(result)
+            rates[engine].append(len(work.images) / computing)
+            build.setdefault(engine, result.seconds - computing)
+    plain = statistics.median(rates["plain"])
+    yield f"{name:<12} plain loop {plain:>7.2f} images/s"
+    for engine in engines:
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(rates[engine], rates["plain"], strict=True))
+        rate = statistics.median(rates[engine])
+        long = LONG_RUN / plain / (LONG_RUN / rate + build[engine])
+        wanted = f"at least {TARGETS[name]}" if engine == "compiled" and name in TARGETS else ""
+        yield (
+            f"{name:<12} {engine:<10} {rate:>7.2f} images/s  {ratio:.2f} times the plain loop; "
+            f"with {build[engine]:.0f} s to build it, {long:.2f} times over {LONG_RUN:,} images  "
+            f"{_verdict(long, wanted, work.device)}"
+        )
+    yield f"{name:<12} outputs differ from the eager ones by {_difference(work, name):.1e} of the greatest (float32)"
+
+
+def work_seconds(result: Extraction) -> float:
+    """Return the seconds of an extraction without those in which its networks were built."""
+    return result.verdict.seconds
+
+
+def one_pass(work: Work) -> Iterator[str]:
+    """Yield how much longer one pass over five backbones takes than their forward passes."""
+    result = work.extract(PAPER, engine="eager")
+    forward = result.verdict.stages["forward"].seconds
+    ratio = work_seconds(result) / forward
+    reached = "reached" if ratio <= ONE_PASS else "MISSED"
+    yield (
+        f"five backbones in one pass over {len(work.images):,} images: {work_seconds(result):.1f} s, their forward "
+        f"passes {forward:.1f} s, ratio {ratio:.3f}; at most {ONE_PASS}: {reached}"
+    )
+    yield f"opened {result.opens:,} files for {len(work.images):,} images"
+
+
+def memory(work: Work, few: int, many: int) -> Iterator[str]:
+    """Yield the peak memory with few images and with many, each in a process of its own."""
+    peaks = {}
+    for number in (few, many):
+        command = [sys.executable, __file__, "--part", "peak", "--made", str(number), "--scratch", str(work.scratch)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        peaks[number] = int(done.stdout.split()[-1])
+        yield f"{number:>7,} images: {peaks[number] / 1024:,.0f} MiB at most"
+    ratio = peaks[many] / peaks[few]
+    yield f"{ratio:.3f} times as much; at most {MEMORY}: {'reached' if ratio <= MEMORY else 'MISSED'}"
+
+
+def peak(work: Work) -> Iterator[str]:
+    """Yield the peak memory of this process after an extraction of a small backbone, in KiB."""
+    work.extract([SMALL], engine="eager")
+    yield str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def ceilings(work: Work) -> Iterator[str]:
+    """Yield how near an extraction comes to the lower of what decoding and computing do alone."""
+    for names in (PAPER[:1], PAPER):
+        verdict = work.extract(names).verdict
+        alone = {"decode": _decode_rate(work, names), "forward": _forward_rate(work, names)}
+        reached = len(work.images) / verdict.seconds / min(alone.values())
+        limits = ", ".join(f"{what} {rate:,.1f}" for what, rate in alone.items())
+        yield (
+            f"{len(names)} backbones: {len(work.images) / verdict.seconds:,.1f} images/s; alone: {limits}; "
+            f"{reached:.2f} of the lower, at least {OF_LIMIT}: {'reached' if reached >= OF_LIMIT else 'MISSED'}"
+        )
+        yield f"  {verdict.text}"
+
+
+def _decode_rate(work: Work, names: Sequence[str]) -> float:
+    """Return images per second of an extraction whose networks have nothing to do."""
+    options = Options(device=work.device)
+    preparations = [NetworkInput.of(find_preprocessing(work.backbone(name))) for name in names]
+    tasks = [Task(_Idle(preparation), {}) for preparation in preparations]
+    loader = ImageLoader(
+        workers=options.threads,
+        batch_size=32,
+        budget=options.budget,
+        decoder=make_decoder(options, work.device, preparations),
+        progress=lambda _images: None,
+        meter=Meter(),
+    )
+    paths = [work.images.absolute(row) for row in range(len(work.images))]
+    with loader:
+        for _, batches in loader.partitions([Job(0, paths[:32], tasks)]):  # starts the processes
+            list(batches)
+        started = time.perf_counter()
+        for _, batches in loader.partitions([Job(0, paths, tasks)]):
+            for _ in batches:
+                pass
+        return len(paths) / (time.perf_counter() - started)
+
+
+def _forward_rate(work: Work, names: Sequence[str]) -> float:
+    """Return images per second of the networks, one after the other, on images that lie in memory."""
+    seconds = 0.0
+    for name in names:
+        record = work.backbone(name)
+        preprocessing = find_preprocessing(record)
+        network = build_network(record, Path(str(record.weights)), preprocessing.input_size)
+        engine = choose_engine(name, network, preprocessing, Plan(work.device, precision=work.precision))
+        size = preprocessing.input_size
+        batch = np.random.default_rng(0).integers(0, 256, (engine.batch_size, 3, size, size), dtype=np.uint8)
+        engine.forward(batch)
+        started, times = time.perf_counter(), 0
+        waiting: list[Callable[[], Any]] = []
+        while time.perf_counter() - started < 3.0:
+            waiting.append(engine.launch(batch))
+            times += 1
+            if len(waiting) > 1:
+                waiting.pop(0)()
+        for outputs in waiting:
+            outputs()
+        seconds += (time.perf_counter() - started) / times / len(batch)
+    return 1 / seconds
+
+
+class _Idle:
+    """A producer of nothing."""
+
+    name, batch_size = "nothing", 0
+
+    def __init__(self, preparation: NetworkInput) -> None:
+        self.preparation: Preparation = preparation
+        self.seconds: dict[str, float] = {}
+
+    def launch(self, batch: Prepared) -> Callable[[], dict[str, np.ndarray]]:
+        raise NotImplementedError
+
+
+def _difference(work: Work, name: str) -> float:
+    record = work.backbone(name)
+    preprocessing = find_preprocessing(record)
+    network = build_network(record, Path(str(record.weights)), preprocessing.input_size)
+    prepare = NetworkInput.of(preprocessing)
+    images = []
+    for row in range(8):
+        with Image.open(os.fsdecode(work.images.absolute(row))) as file:
+            images.append(prepare(file.convert("RGB"))[0])
+    engines = [choose_engine(name, network, preprocessing, Plan("cpu", engine=engine)) for engine in ("eager", "auto")]
+    if work.device == "cpu":
+        engines[1] = choose_engine(name, network, preprocessing, Plan("cpu", engine="compiled", batch_size=8))
+    plain, ours = (engine.forward(np.stack(images))[0] for engine in engines)
+    return float(np.abs(ours - plain).max() / np.abs(plain).max())
+
+
+def _model(record: Backbone) -> Any:
+    import timm  # noqa: PLC0415 - takes seconds
+
+    torch.manual_seed(0)  # type: ignore[no-untyped-call]
+    return timm.create_model(record.architecture, pretrained=False)
+
+
+def _verdict(ratio: float, wanted: str, device: str) -> str:
+    if not wanted or device != "cpu":
+        return ""
+    return f"({wanted}: {'reached' if ratio >= float(wanted.rsplit(maxsplit=1)[-1]) else 'MISSED'})"
+
+
+def make_images(folder: Path, number: int) -> Path:
+    """Write as many small pictures, all different, in two classes."""
+    rng = np.random.default_rng(0)
+    for row in range(number):
+        path = folder / ("odd" if row % 2 else "even") / f"{row:06}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        coarse.resize((96, 72), Image.Resampling.BICUBIC).save(path, quality=85)
+    return folder
+
+
+def first(images: ImageFolder, number: int) -> ImageFolder:
+    """Return some of the images, of all classes."""
+    rows = np.unique(np.linspace(0, len(images) - 1, min(number, len(images))).astype(int))
+    return ImageFolder(
+        images.root,
+        images.name,
+        tuple(images.paths[row] for row in rows),
+        tuple(images.labels[row] for row in rows),
+        images.class_names,
+        (),
+    )
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="a folder of class folders; made-up pictures without it")
+    parser.add_argument("--number", type=int, default=256, help="how many of them")
+    parser.add_argument("--made", type=int, default=256, help="how many to make up")
+    parser.add_argument("--few", type=int, default=1_000)
+    parser.add_argument("--many", type=int, default=10_000)
+    parser.add_argument("--part", choices=["all", "speed", "pass", "memory", "ceilings", "peak"], default="all")
+    parser.add_argument("--backbones", nargs="+", default=list(TARGETS))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--scratch", type=Path, default=None)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.scratch) as name:
+        folder = options.images or make_images(Path(name) / "made", options.made)
+        images = first(list_image_folder(folder), options.number if options.images else options.made)
+        work = Work(images, Path(name), options.device, options.precision, options.repeat)
+        if options.part == "peak":
+            print(*peak(work))
+            return
+        print(*_describe(work), sep="\n", flush=True)
+        parts = {
+            "speed": lambda: (line for backbone in options.backbones for line in speed(work, backbone)),
+            "pass": lambda: one_pass(work),
+            "memory": lambda: memory(work, options.few, options.many),
+            "ceilings": lambda: ceilings(work),
+        }
+        for part, lines in parts.items():
+            if options.part in ("all", part):
+                print(f"\n{part}", flush=True)
+                for line in lines():
+                    print(f"  {line}", flush=True)
+
+
+def _describe(work: Work) -> Iterator[str]:
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "Pillow"))
+    yield f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    yield f"{libraries}; {work.device}, {work.precision}; {work.repeat} times, in turn"
+    yield f"{len(work.images):,} images of {work.images.name}"
+
+
+if __name__ == "__main__":
+    main()
