@@ -75,10 +75,24 @@ class Settings:
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     dtype : str
         How features are stored: ``float16`` or ``float32``.
+    engine : str
+        ``auto``, ``eager`` or ``compiled``.
+    precision : str
+        What networks compute in: ``float32``, ``float16`` or ``bfloat16``.
     batch_size : int
-        Images in a forward pass.
+        Images in a forward pass; 0 for what suits the device.
     workers : int
-        Decoding threads, or training processes; 0 for one per processor.
+        Decoding threads or processes, or training processes; 0 for one per processor.
+    decode_in : str
+        ``auto``, ``threads`` or ``processes``.
+    scheduler : str or None
+        Address of a Dask cluster that computes features.
+    tls_ca, tls_cert, tls_key : str or None
+        PEM files for a ``tls://`` scheduler.
+    insecure : bool
+        Whether a scheduler on another machine may do without TLS.
+    resources : tuple of str
+        ``NAME=N``: what each call needs of a worker.
     partition_rows : int
         Rows that are computed and written together.
     on_bad : str
@@ -121,6 +135,12 @@ class Settings:
     batch_size: int = _key(0, int, least=0)
     workers: int = _key(0, int, least=0)
     decode_in: str = _key("auto", str)
+    scheduler: str | None = _key(None, str)
+    tls_ca: str | None = _key(None, str, path=True)
+    tls_cert: str | None = _key(None, str, path=True)
+    tls_key: str | None = _key(None, str, path=True)
+    insecure: bool = _key(False, _flag)
+    resources: tuple[str, ...] = _key((), _words)
     partition_rows: int = _key(512, int, least=1)
     on_bad: str = _key("stop", str)
     max_megapixels: float = _key(64.0, float)

@@ -19,7 +19,19 @@ PACKAGE = Path(__file__).parents[1] / "fusion_pipeline"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = {
-    "commands": {"analysis", "predict", "demo", "train", "extract", "store", "images", "executors", "config", "errors"},
+    "commands": {
+        "cluster",
+        "analysis",
+        "predict",
+        "demo",
+        "train",
+        "extract",
+        "store",
+        "images",
+        "executors",
+        "config",
+        "errors",
+    },
     "demo": {"errors"},
     "predict": {"train", "extract", "store", "images", "errors"},
     "analysis": {"train", "store", "images", "errors"},
@@ -28,6 +40,7 @@ LAYERS = {
     "store": {"errors"},
     "images": {"errors"},
     "executors": {"errors"},
+    "cluster": {"errors"},
     "config": {"errors"},
     "errors": set(),
     "": {"store", "train"},  # the package itself: what a notebook imports, on first use
@@ -37,6 +50,7 @@ LAYERS = {
 # Which part may load what, anywhere in its files.
 RESTRICTED = {
     "dask": {"executors"},
+    "distributed": {"cluster"},
     "torch": {"extract", "train"},
     "timm": {"extract"},
     "torchvision": {"extract"},

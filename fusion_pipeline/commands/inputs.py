@@ -14,6 +14,7 @@ from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, UsageError, printable
 
 if TYPE_CHECKING:
+    from fusion_pipeline.cluster import Cluster
     from fusion_pipeline.extract.backbones import Backbone
     from fusion_pipeline.extract.options import Options
     from fusion_pipeline.extract.passes import Progress
@@ -235,7 +236,33 @@ def run_extraction(
 
     backbones = chosen_backbones(settings, names)
     options = replace(extraction_options(settings), anew=anew)
-    return extract(folder, backbones, opened_cache(settings), options, progress, tell)
+    if settings.scheduler is None:
+        return extract(folder, backbones, opened_cache(settings), options, progress, tell)
+    with opened_cluster(settings, settings.scheduler) as cluster:
+        return extract(folder, backbones, opened_cache(settings), options, progress, tell, cluster)
+
+
+def opened_cluster(settings: Settings, address: str) -> Cluster:
+    """Return the Dask cluster that the settings name."""
+    from fusion_pipeline.cluster import Cluster, Tls
+
+    files = [settings.tls_ca, settings.tls_cert, settings.tls_key]
+    named = [os.path.expanduser(file) for file in files if file is not None]
+    if 0 < len(named) < len(files):
+        raise UsageError("--tls-ca, --tls-cert and --tls-key go together: give all three.")
+    for file in named:
+        if not os.path.isfile(file):
+            raise IncompleteError(f"There is no file '{printable(file)}'. Check --tls-ca, --tls-cert and --tls-key.")
+    resources = dict(map(_resource, settings.resources))
+    return Cluster(address, tls=Tls(*named) if named else None, insecure=settings.insecure, resources=resources)
+
+
+def _resource(text: str) -> tuple[str, float]:
+    name, _, amount = text.partition("=")
+    try:
+        return name, float(amount)
+    except ValueError:
+        raise UsageError(f"--resources '{printable(text)}' is none. Give NAME=N, such as GPU=1.") from None
 
 
 def run_training(

@@ -99,6 +99,23 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         metavar="N",
         help="Threads or processes; 0 is one per processor.",
     ),
+    "scheduler": click.option(
+        "--scheduler",
+        metavar="URL",
+        help="Compute on the workers of a running Dask cluster: tcp://HOST:PORT or tls://HOST:PORT.",
+    ),
+    "tls_ca": click.option("--tls-ca", type=click.Path(), metavar="FILE", help="For tls://: the authority's PEM file."),
+    "tls_cert": click.option("--tls-cert", type=click.Path(), metavar="FILE", help="For tls://: this side's PEM file."),
+    "tls_key": click.option("--tls-key", type=click.Path(), metavar="FILE", help="For tls://: its key."),
+    "insecure": click.option(
+        "--insecure", is_flag=True, default=None, help="Take a scheduler on another machine without TLS."
+    ),
+    "resources": click.option(
+        "--resources",
+        multiple=True,
+        metavar="NAME=N",
+        help="What a worker must have to spare for each partition, such as GPU=1; repeats.",
+    ),
     "partition_rows": click.option(
         "--partition-rows",
         type=click.IntRange(LEAST["partition_rows"]),

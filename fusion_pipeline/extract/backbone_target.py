@@ -107,8 +107,8 @@ class BackboneTarget(Target):
 
     def measured(self) -> Mapping[str, Any]:
         """Return how far the stored features are from those of a plain float32 network on a CPU."""
-        if not self.computed:
-            return {}
+        if "producer" not in vars(self):  # it was never needed
+            return self.measured_elsewhere
         engine = self.producer.engine
         return {
             "deviation": probe_deviation(self._network, self._preprocessing, engine, self._dtype),
@@ -117,7 +117,7 @@ class BackboneTarget(Target):
 
     def made_with(self) -> Mapping[str, Any]:
         """Return the engine and how many images it took at a time."""
-        if not self.computed and "producer" not in vars(self):
+        if "producer" not in vars(self):
             return {}
         return {"engine": self.producer.engine.name, "batch_size": self.producer.engine.batch_size}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fusion_pipeline.extract.backbone_target import BackboneTarget
 from fusion_pipeline.extract.backbones import Backbone
@@ -12,6 +13,7 @@ from fusion_pipeline.extract.engines.choice import find_device
 from fusion_pipeline.extract.index_target import IndexTarget
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.passes import Passes, Progress, StoreResult, silent
+from fusion_pipeline.extract.spread import Spread, SpreadPasses
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.extract.verdict import Verdict, judge
 from fusion_pipeline.images.decode import Reason
@@ -61,6 +63,7 @@ def extract(
     options: Options | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], object] = lambda _line: None,
+    spread: Spread | None = None,
 ) -> Extraction:
     """Run backbones over a folder of images and publish what they give, or find it published.
 
@@ -81,6 +84,8 @@ def extract(
         Shows how far the run is.
     tell : callable, optional
         Takes a line for people about what happens.
+    spread : Spread, optional
+        Where partitions are computed, if not here.
 
     Returns
     -------
@@ -94,6 +99,8 @@ def extract(
         If an image changes while the run reads it.
     StorageError
         If the cache cannot be written; finished partitions stay and the same call resumes.
+    ClusterError
+        If workers, or what they have in common, are lost.
     """
     started = time.perf_counter()
     options = options or Options()
@@ -106,7 +113,7 @@ def extract(
         IndexTarget(folder, options.budget),
         *(BackboneTarget(backbone, options.dtype, plan, options.budget, tell) for backbone in backbones),
     ]
-    run = Passes(folder, targets, cache, options, progress or silent, tell)
+    run = _passes(spread, backbones, folder, targets, cache, options, progress or silent, tell)
     try:
         index, *stores = run.publish_all()
     finally:
@@ -115,6 +122,10 @@ def extract(
     seconds = time.perf_counter() - started
     verdict = judge(run.meter, options.threads, _faster(options, plan.device))
     return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, verdict)
+
+
+def _passes(spread: Spread | None, backbones: Sequence[Backbone], *arguments: Any) -> Passes:
+    return Passes(*arguments) if spread is None else SpreadPasses(spread, backbones, *arguments)
 
 
 def _faster(options: Options, device: str) -> str:

@@ -53,6 +53,8 @@ class Target(ABC):
         Rows that this run computed.
     won : bool
         Whether the published store is this run's.
+    measured_elsewhere : mapping
+        What another machine measured of the device that made its rows, where it did so for this run.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Target(ABC):
         self.published: Store | None = None
         self.computed = 0
         self.won = False
+        self.measured_elsewhere: Mapping[str, Any] = {}
         self._budget = budget
         self._attempt: Attempt | None = None
         self._damaged: DamagedStore | None = None

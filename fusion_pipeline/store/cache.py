@@ -55,6 +55,7 @@ class Cache:
     def __init__(self, location: str | Path, *, copy: str | Path | None = None, single_writer: bool = False) -> None:
         self.backend = open_backend(location, single_writer=single_writer)
         self.copy = None if copy is None else open_backend(copy)
+        self.single_writer = single_writer
         _refuse_other_folders(self.backend)
 
     @property
