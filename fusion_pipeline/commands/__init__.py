@@ -55,8 +55,9 @@ def main() -> None:
 
     Options with a key may also stand in fusion.toml (in this folder or above it), or in FUSION_* variables, which beat
     it: --cache is cache, and FUSION_CACHE. The keys are data, dataset, cache, local_copy, single_writer, weights,
-    device, dtype, batch_size, workers, partition_rows, on_bad, max_megapixels, follow_symlinks, gate, folds, seed,
-    executor, runs, expect_manifest, and backbones, which --backbone overrides. No other option has a variable.
+    device, dtype, engine, precision, batch_size, workers, decode_in, scheduler, tls_ca, tls_cert, tls_key, insecure,
+    resources, partition_rows, on_bad, max_megapixels, follow_symlinks, gate, folds, seed, executor, runs,
+    expect_manifest, and backbones, which --backbone overrides. No other option has a variable.
 
     Exit codes: 0 done; 2 wrong call; 3 done, some images skipped; 10 something missing; 11 busy;
     12 damaged; 13 unknown format; 14 stale; 15 storage failed; 16 refused; 17 unusable images; 18 a worker was lost;

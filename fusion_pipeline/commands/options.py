@@ -114,6 +114,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--resources",
         multiple=True,
         metavar="NAME=N",
+        callback=lambda _context, _parameter, given: given or None,
         help="What a worker must have to spare for each partition, such as GPU=1; repeats.",
     ),
     "partition_rows": click.option(
@@ -158,7 +159,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--expect-manifest",
         multiple=True,
         metavar="SHA256",
-        callback=lambda _context, _parameter, digests: digests or None,
+        callback=lambda _context, _parameter, given: given or None,
         help="Refuse a store, the index included, whose manifest has another digest; repeats. 'fusion cache info' "
         "tells them.",
     ),

@@ -107,9 +107,14 @@ def test_the_document_of_extract(here: Path) -> None:
         "opens": None,
         "seconds": None,
         "images_per_second": None,
+        "stages": {stage: dict.fromkeys(("seconds", "share")) for stage in document["stages"]},
         "limits": {"decode": None, "forward": None},
+        "share_of_limit": None,
+        "slowest": None,
         "verdict": None,
     }
+    assert set(document["stages"]) == {"read", "decode", "resize", "forward", "write"}
+    assert 0 < document["share_of_limit"] <= 1
     assert document["limits"]["decode"] > 0
     assert document["limits"]["forward"] > 0
     assert document["verdict"].endswith(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +50,14 @@ EXTRACT = {
     "on_bad": "skip",
     "max_megapixels": 1.5,
     "follow_symlinks": True,
+}
+ON_CLUSTER = {
+    "scheduler": "tls://here:8786",
+    "tls_ca": "ca.pem",
+    "tls_cert": "cert.pem",
+    "tls_key": "key.pem",
+    "insecure": True,
+    "resources": "GPU=1",
 }
 TRAIN = {
     "gate": "stacking",
@@ -116,7 +125,7 @@ Give = Callable[[str, dict[str, Any], pytest.MonkeyPatch], None]
 
 
 def test_every_option_is_tested_here() -> None:
-    assert {*EXTRACT, *TRAIN} == set(_OPTIONS)
+    assert {*EXTRACT, *TRAIN, *ON_CLUSTER} == set(_OPTIONS)
 
 
 def test_how_stage_one_runs() -> None:
@@ -142,6 +151,40 @@ def test_extract_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPat
     assert [backbone.name for backbone in backbones] == ["xception"]
     assert cache is CACHE
     assert options == OPTIONS
+
+
+@WAYS
+def test_a_cluster_is_opened_for_extract(calls: Calls, monkeypatch: pytest.MonkeyPatch, give: Give) -> None:
+    calls.patch(monkeypatch, "images.index", "list_image_folder", result=SimpleNamespace(ignored=()))
+    calls.patch(monkeypatch, "extract.run", "extract")
+    calls.patch(monkeypatch, "store", "Cache", result=CACHE)
+    calls.patch(monkeypatch, "cluster", "Cluster", result=nullcontext("the cluster"))
+    for name in ("ca", "cert", "key"):
+        Path(f"{name}.pem").touch()
+    values = {"data": "flowers", "backbone" if give is give_options else "backbones": "xception", **ON_CLUSTER}
+    give("extract", values, monkeypatch)
+    files = [Path(calls["Cluster"][1]["tls"].__dict__[name]).name for name in ("ca", "cert", "key")]
+    assert files == ["ca.pem", "cert.pem", "key.pem"]
+    calls["Cluster"][1].pop("tls")
+    assert calls["Cluster"] == (("tls://here:8786",), {"insecure": True, "resources": {"GPU": 1.0}})
+    assert calls["extract"][0][-1] == "the cluster"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--resources", "GPU"), 2, "'GPU' is none. Give NAME=N"),
+        (("--tls-ca", "ca.pem"), 2, "go together"),
+        (("--tls-ca", "ca", "--tls-cert", "cert", "--tls-key", "key"), 10, "There is no file 'ca'"),
+    ],
+)
+def test_what_is_no_cluster(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, message: str
+) -> None:
+    calls.patch(monkeypatch, "images.index", "list_image_folder", result=SimpleNamespace(ignored=()))
+    calls.patch(monkeypatch, "store", "Cache", result=CACHE)
+    found = failure(code, "extract", "--data", "x", "--backbone", "xception", "--scheduler", "tcp://[::1]:1", *words)
+    assert message in found
 
 
 @WAYS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
 import signal
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from fusion_pipeline.errors import ClusterError
-from fusion_pipeline.extract import decoders, loading, preparation
+from fusion_pipeline.extract import loading, preparation
 from fusion_pipeline.extract.decoders import ProcessDecoder, ThreadDecoder
 from fusion_pipeline.extract.network import Network
 from fusion_pipeline.extract.preparation import NetworkInput, Squares
@@ -80,7 +81,7 @@ def test_pixels_lie_in_shared_memory_until_they_are_dropped(processes: ProcessDe
 def test_without_room_pixels_are_copied(
     processes: ProcessDecoder, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_free", decoders.queue.SimpleQueue())
+    monkeypatch.setattr(processes, "_free", queue.SimpleQueue())
     found = processes(pictures[0], WAYS).image
     expected = ThreadDecoder(DecodeBudget())(pictures[0], WAYS).image
     assert all(map(np.array_equal, found.arrays[0], expected.arrays[0]))

@@ -13,6 +13,13 @@ from tests.faults.before import without_syncing
 from tests.processes import Command
 
 PER_CLASS, PARTITION_ROWS = 8, 4
+
+IN_FLIGHT = 2
+"""Partitions whose computing a kill may cost: the one that is computed, and the one that is written meanwhile."""
+
+LOADED_AHEAD = 3
+"""Partitions of a single batch whose images are loaded ahead, and whose leases are taken therefore."""
+
 ROWS = 3 * PER_CLASS
 DATASET = "flowers"
 ONE = ("--backbone", "small_resnet")

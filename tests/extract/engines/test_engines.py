@@ -133,7 +133,7 @@ def test_drift_and_deviation_are_measured(fast: CompiledEngine, tiny_resnet: Tin
 
 
 def test_what_differs_when_compiled_is_refused(tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(run: Callable, **_options: object) -> Callable:
+    def wrong(run: Callable[..., Any], **_options: object) -> Callable[..., Any]:
         return lambda pixels: tuple(values + 1 for values in run(pixels))
 
     monkeypatch.setattr(torch, "compile", wrong)
