@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fusion_pipeline.extract.repair import Repair
     from fusion_pipeline.extract.run import Extraction
     from fusion_pipeline.extract.source import SourceDifference
-    from fusion_pipeline.images.index import ImageFolder
+    from fusion_pipeline.images.listing import ImageListing
     from fusion_pipeline.predict import Predictor
     from fusion_pipeline.store import Cache
     from fusion_pipeline.train.run import Training
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def image_folder(settings: Settings) -> ImageFolder:
+def image_folder(settings: Settings) -> ImageListing:
     """Return the images that the settings name."""
     from fusion_pipeline.images.index import list_image_folder, refuse_cache_inside
     from fusion_pipeline.store.storage.places import is_remote
@@ -46,7 +46,7 @@ def image_folder(settings: Settings) -> ImageFolder:
 
 def chosen_dataset(settings: Settings) -> str | None:
     """Return the name of the data set in the cache, or None if the settings leave it open."""
-    from fusion_pipeline.images.index import dataset_name
+    from fusion_pipeline.images.listing import dataset_name
 
     if settings.dataset is not None:
         return dataset_name(settings.dataset)
@@ -77,7 +77,7 @@ def named_datasets(home: Cache, names: Sequence[str]) -> list[str]:
     IncompleteError
         If the cache has none of one.
     """
-    from fusion_pipeline.images.index import dataset_name
+    from fusion_pipeline.images.listing import dataset_name
 
     found = [dataset_name(name) for name in names]
     for name in found:
@@ -175,7 +175,7 @@ def opened_place(place: str, given_as: str, *, single_writer: bool = False) -> C
         raise FormatError(str(error).replace("with --cache.", f"{given_as}.")) from error
 
 
-def source_differences(home: Cache, folder: ImageFolder) -> tuple[SourceDifference, ...]:
+def source_differences(home: Cache, folder: ImageListing) -> tuple[SourceDifference, ...]:
     """Compare images with their index in the cache."""
     from fusion_pipeline.extract.source import compare_with_source
 
@@ -204,7 +204,7 @@ def run_repair(
     return result
 
 
-def _images_at_hand(settings: Settings, tell: Callable[[str], object]) -> ImageFolder | None:
+def _images_at_hand(settings: Settings, tell: Callable[[str], object]) -> ImageListing | None:
     """Return the images, or None: what needs none must not fail for want of those that only fusion.toml names."""
     try:
         return None if settings.data is None else image_folder(settings)
@@ -223,7 +223,7 @@ def no_store(purpose: str, home: Cache, dataset: str | None) -> IncompleteError:
 
 def run_extraction(
     settings: Settings,
-    folder: ImageFolder,
+    folder: ImageListing,
     names: Sequence[str],
     progress: Progress,
     tell: Callable[[str], object],
