@@ -30,29 +30,30 @@ _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 def image_folder(settings: Settings) -> ImageListing:
     """Return the images that the settings name."""
-    from fusion_pipeline.images.index import list_image_folder, refuse_cache_inside
+    from fusion_pipeline.images.index import refuse_cache_inside
+    from fusion_pipeline.images.inputs import list_images
     from fusion_pipeline.store.storage.places import is_remote
 
     if settings.data is None:
         raise UsageError(
             'Which images? Give --data DIR, set FUSION_DATA, or write data = "DIR" into fusion.toml: '
-            "a folder with one folder of images per class."
+            "a folder with one folder of images per class, or a manifest."
         )
     root = os.path.expanduser(settings.data)
     if not is_remote(settings.cache):
         refuse_cache_inside(root, settings.cache)
-    return list_image_folder(root, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
+    return list_images(root, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
 
 
 def chosen_dataset(settings: Settings) -> str | None:
     """Return the name of the data set in the cache, or None if the settings leave it open."""
-    from fusion_pipeline.images.listing import dataset_name
+    from fusion_pipeline.images.listing import dataset_name, default_name
 
     if settings.dataset is not None:
         return dataset_name(settings.dataset)
     if settings.data is None:
         return None
-    return dataset_name(os.path.basename(os.path.abspath(os.path.expanduser(settings.data))))
+    return dataset_name(default_name(settings.data))
 
 
 def named_dataset(settings: Settings, home: Cache) -> str | None:
