@@ -48,6 +48,8 @@ RESTRICTED = {
     "PIL": {"images", "extract", "demo"},
     "pyarrow": {"store", "images"},
     "obstore": {"store"},
+    "pooch": {"images"},
+    "requests": {"images"},
 }
 
 

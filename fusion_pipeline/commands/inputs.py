@@ -28,21 +28,58 @@ if TYPE_CHECKING:
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def image_folder(settings: Settings) -> ImageListing:
-    """Return the images that the settings name."""
+def image_folder(settings: Settings, fetch: Callable[[str], object] | None = None) -> ImageListing:
+    """Return the images that the settings name.
+
+    Parameters
+    ----------
+    settings : Settings
+    fetch : callable, optional
+        Allows a data set that goes by name to be downloaded, and takes lines for people about that.
+    """
     from fusion_pipeline.images.index import refuse_cache_inside
     from fusion_pipeline.images.inputs import list_images
     from fusion_pipeline.store.storage.places import is_remote
 
     if settings.data is None:
         raise UsageError(
-            'Which images? Give --data DIR, set FUSION_DATA, or write data = "DIR" into fusion.toml: '
-            "a folder with one folder of images per class, or a manifest."
+            'Which images? Give --data DIR, set FUSION_DATA, or write data = "DIR" into fusion.toml: a folder with one '
+            "folder of images per class, a manifest, a tar file, or a name that 'fusion datasets' lists."
         )
-    root = os.path.expanduser(settings.data)
+    root = _place_of(settings, settings.data, fetch)
     if not is_remote(settings.cache):
         refuse_cache_inside(root, settings.cache)
     return list_images(root, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
+
+
+def _place_of(settings: Settings, data: str, fetch: Callable[[str], object] | None) -> str:
+    """Return where images lie: what is there is that; else a known data set has a copy in the home of data sets."""
+    from fusion_pipeline.images.datasets.registry import DATASETS, find_copy, refuse_missing
+
+    place, name = os.path.expanduser(data), _bare_name(settings, data)
+    if os.path.lexists(place) or name not in DATASETS:
+        return place
+    home = data_home(settings)
+    copy = find_copy(name, home)
+    if copy is None and fetch is not None:
+        from fusion_pipeline.images.datasets.download import download
+
+        copy = download(DATASETS[name], home, fetch)
+    if copy is None:
+        refuse_missing(name, home)
+    return str(copy)
+
+
+def _bare_name(settings: Settings, data: str) -> str:
+    """Return what `data` says as a name: fusion.toml's is taken for a path beside it, for it may be one."""
+    folder, name = os.path.split(data)
+    beside = settings.source is not None and Path(folder) == settings.source.parent and "data" not in settings.given
+    return name if beside else data
+
+
+def data_home(settings: Settings) -> Path:
+    """Return the folder of the copies of data sets that go by name."""
+    return Path(settings.data_home).expanduser().absolute()
 
 
 def chosen_dataset(settings: Settings) -> str | None:

@@ -5,6 +5,7 @@
 ``index``          a folder of class folders -> a listing
 ``manifests``      a CSV, TSV or Parquet table -> a listing
 ``shards``         tar files -> a listing
+``datasets``       the official archives of the paper's data sets -> a listing
 ``inputs``         any of these -> a listing
 ``walk``           a tree of folders -> the image names below it
 ``decode``         a file's bytes -> upright RGB pixels, or the reason why there are none

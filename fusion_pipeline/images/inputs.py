@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fusion_pipeline.errors import FormatError
 from fusion_pipeline.images import manifests, shards
+from fusion_pipeline.images.datasets import registry
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.images.listing import ImageListing, default_name
 from fusion_pipeline.images.walk import quoted
@@ -20,7 +21,8 @@ def list_images(
     Parameters
     ----------
     place : str or path-like
-        A folder of class folders; a ``.csv``, ``.tsv`` or ``.parquet`` manifest; a ``.tar`` file, or a folder of them.
+        A folder of class folders; a ``.csv``, ``.tsv`` or ``.parquet`` manifest; a ``.tar`` file, or a folder of them;
+        a folder with the official layout of one of the paper's data sets.
     name : str, optional
         Name of the data set; by default that of the folder, or of the file without its suffix.
     follow_symlinks : bool
@@ -33,7 +35,8 @@ def list_images(
     Raises
     ------
     FusionError
-        As `list_image_folder`, `list_manifest` and `list_shards` do, or if the place is of no such kind.
+        As `list_image_folder`, `list_manifest`, `list_shards` and `list_official` do, or if the place is of no such
+        kind.
     """
     root = Path(os.path.abspath(place))
     given = default_name(root) if name is None else name
@@ -50,4 +53,6 @@ def list_images(
         )
     if found := shards.shards_in(root, follow_symlinks=follow_symlinks):
         return shards.list_shards(root, found, name=given)
+    if official := registry.find_layout(root):
+        return registry.list_official(*official, name=given, follow_symlinks=follow_symlinks)
     return list_image_folder(root, name=given, follow_symlinks=follow_symlinks)

@@ -34,6 +34,7 @@ OPTIONS = Options(
 )
 EXTRACT = {
     "data": "flowers",
+    "data_home": "homes",
     "dataset": "garden",
     "cache": "stores",
     "single_writer": True,
