@@ -82,7 +82,8 @@ def test_repair_from_a_shard(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> N
     shard = pack(data, tmp_path / "flowers.tar")
     store = run(shard, tmp_path / "cache", tiny_resnet).backbones[0].store
     (store.path / "features" / "c" / "1" / "0").write_bytes(b"damaged")
-    result = repair(list_images(shard), Cache(tmp_path / "cache"), {tiny_resnet.name: tiny_resnet.backbone}.get, Options(**OPTIONS))  # type: ignore[arg-type]
+    find = {tiny_resnet.name: tiny_resnet.backbone}.get
+    result = repair(list_images(shard), Cache(tmp_path / "cache"), find, Options(**OPTIONS))  # type: ignore[arg-type]
     assert [item.is_identical for item in result.stores] == [True]
     assert result.failures == ()
 
