@@ -44,7 +44,8 @@ from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.plan import Plan
 from fusion_pipeline.extract.preparation import NetworkInput, Preparation, Prepared
 from fusion_pipeline.extract.run import Extraction, extract
-from fusion_pipeline.images.index import ImageFolder, list_image_folder
+from fusion_pipeline.images.index import list_image_folder
+from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.images.thumbnails import thumbnails
 from fusion_pipeline.store import Cache
 
@@ -62,7 +63,7 @@ class Work:
 
     Parameters
     ----------
-    images : ImageFolder
+    images : ImageListing
         The photographs.
     scratch : Path
         Where weights and caches go.
@@ -72,7 +73,7 @@ class Work:
         How often both sides are run, in turn.
     """
 
-    images: ImageFolder
+    images: ImageListing
     scratch: Path
     device: str
     precision: str
@@ -96,8 +97,8 @@ class Work:
 class PlainImages(torch.utils.data.Dataset):
     """Files as a plain loop reads them."""
 
-    def __init__(self, images: ImageFolder, transform: Callable[[Image.Image], torch.Tensor]) -> None:
-        self._paths = [images.absolute(row) for row in range(len(images))]
+    def __init__(self, images: ImageListing, transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self._paths = [images.place(row) for row in range(len(images))]
         self._transform = transform
 
     def __len__(self) -> int:
@@ -221,7 +222,7 @@ def _decode_rate(work: Work, names: Sequence[str]) -> float:
         progress=lambda _images: None,
         meter=Meter(),
     )
-    paths = [work.images.absolute(row) for row in range(len(work.images))]
+    paths = [work.images.place(row) for row in range(len(work.images))]
     with loader:
         for _, batches in loader.partitions([Job(0, paths[:32], tasks)]):  # starts the processes
             list(batches)
@@ -276,7 +277,7 @@ def _difference(work: Work, name: str) -> float:
     prepare = NetworkInput.of(preprocessing)
     images = []
     for row in range(8):
-        with Image.open(os.fsdecode(work.images.absolute(row))) as file:
+        with Image.open(os.fsdecode(work.images.place(row))) as file:
             images.append(prepare(file.convert("RGB"))[0])
     engines = [choose_engine(name, network, preprocessing, Plan("cpu", engine=engine)) for engine in ("eager", "auto")]
     if work.device == "cpu":
@@ -309,16 +310,15 @@ def make_images(folder: Path, number: int) -> Path:
     return folder
 
 
-def first(images: ImageFolder, number: int) -> ImageFolder:
+def first(images: ImageListing, number: int) -> ImageListing:
     """Return some of the images, of all classes."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(number, len(images))).astype(int))
-    return ImageFolder(
+    return ImageListing(
         images.root,
         images.name,
         tuple(images.paths[row] for row in rows),
         tuple(images.labels[row] for row in rows),
         images.class_names,
-        (),
     )
 
 

@@ -58,7 +58,9 @@ class Settings:
     Parameters
     ----------
     data : str or None
-        The folder of class folders.
+        The images: a folder, a manifest, a tar file, or the name of one of the paper's data sets.
+    data_home : str
+        Folder of the copies of data sets that go by name.
     dataset : str or None
         Name of the data set in the cache; by default the folder's own.
     cache : str
@@ -122,6 +124,7 @@ class Settings:
     """
 
     data: str | None = _key(None, str, path=True)
+    data_home: str = _key("~/.cache/fusion/datasets", str, path=True)
     dataset: str | None = _key(None, str)
     cache: str = _key("cache", str, path=True)
     local_copy: str | None = _key(None, str, path=True)

@@ -56,12 +56,14 @@ RESTRICTED = {
     "torchvision": {"extract"},
     "zarr": {"store"},
     "sklearn": {"train", "demo"},
-    "scipy": {"train"},
+    "scipy": {"train", "images"},
     "click": {"commands"},
     "tqdm": {"commands"},
     "PIL": {"images", "extract", "demo"},
-    "pyarrow": {"store"},
+    "pyarrow": {"store", "images"},
     "obstore": {"store"},
+    "pooch": {"images"},
+    "requests": {"images"},
 }
 
 

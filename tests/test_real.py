@@ -14,7 +14,10 @@ import pytest
 from fusion_pipeline.extract.backbones import Backbone, find_backbone
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.run import extract
+from fusion_pipeline.images.datasets.check import check_copy
+from fusion_pipeline.images.datasets.registry import DATASETS
 from fusion_pipeline.images.index import list_image_folder
+from fusion_pipeline.images.inputs import list_images
 from fusion_pipeline.store import Cache
 
 pytestmark = [
@@ -60,3 +63,52 @@ def test_top_1_on_imagenet_photographs(real: Path, tmp_path: Path) -> None:
     for item in result.backbones:
         right = int((np.argmax(item.store.probabilities[:], axis=1) == truth).sum())
         assert abs(right - RIGHT_OF_100[item.store.name]) <= 1, f"{item.store.name}: {right}"
+
+
+@pytest.fixture(scope="module")
+def flowers(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpack Flowers17 into class folders, and link the same files into the flat layout of its official archive."""
+    home = tmp_path_factory.mktemp("flowers")
+    with tarfile.open(real / "data" / "flowers17.tar") as archive:
+        archive.extractall(home / "folders", filter="data")
+    (home / "official" / "jpg").mkdir(parents=True)
+    for file in (home / "folders").rglob("image_*.jpg"):
+        os.link(file, home / "official" / "jpg" / file.name)
+    return home
+
+
+def test_flowers17_in_its_official_layout(flowers: Path) -> None:
+    """Every photograph has the class that it has in folders, by its number alone."""
+    official, folders = list_images(flowers / "official"), list_image_folder(flowers / "folders" / "flowers17")
+    assert len(official) == len(folders) == 1360
+    assert official.class_names == folders.class_names
+    label = {path.rpartition(b"/")[2]: label for path, label in zip(folders.paths, folders.labels, strict=True)}
+    assert [label[path.rpartition(b"/")[2]] for path in official.paths] == list(official.labels)
+    assert check_copy(DATASETS["flowers17"], flowers / "official").is_complete
+    assert check_copy(DATASETS["flowers17"], flowers / "folders" / "flowers17").is_complete
+
+
+def test_a_tar_of_flowers17_is_the_folder(real: Path, flowers: Path) -> None:
+    shards, folders = (
+        list_images(place) for place in (real / "data" / "flowers17.tar", flowers / "folders" / "flowers17")
+    )
+    assert (shards.name, shards.listing) == (folders.name, folders.listing)
+
+
+def test_features_of_photographs_however_they_come(real: Path, flowers: Path, tmp_path: Path) -> None:
+    """Some photographs from a table, then from the official layout's files: one forward pass each."""
+    listing = list_images(flowers / "official")
+    rows = [f"{listing.sample_ids[row]},{listing.class_names[listing.labels[row]]}" for row in range(0, 1360, 40)]
+    table = flowers / "official" / "some.csv"
+    table.write_text("\n".join(["path,label", *rows]) + "\n")
+    backbone, cache = load_backbone(real, "squeezenet1_1"), Cache(tmp_path / "cache")
+    first = extract(list_images(table), [backbone], cache, Options(device="cpu"))
+    assert (first.opens, first.backbones[0].computed, first.bad) == (34, 34, {})
+    with tarfile.open(tmp_path / "some.tar", "w") as archive:
+        for row in range(0, 1360, 40):
+            name = f"{listing.class_names[listing.labels[row]]}/{row:04}.jpg"
+            archive.add(os.fsdecode(os.path.join(bytes(listing.root), listing.paths[row])), name)
+    again = extract(list_images(tmp_path / "some.tar"), [backbone], cache, Options(device="cpu"))
+    assert (again.opens, again.backbones[0].computed) == (34, 0)
+    features = [result.backbones[0].store.read("features") for result in (first, again)]
+    np.testing.assert_array_equal(*features)

@@ -15,6 +15,7 @@ import click
 from fusion_pipeline import __version__
 from fusion_pipeline.commands.backbones import backbones
 from fusion_pipeline.commands.cache import cache
+from fusion_pipeline.commands.datasets import datasets
 from fusion_pipeline.commands.demo import demo
 from fusion_pipeline.commands.extract import extract
 from fusion_pipeline.commands.predict import predict
@@ -54,9 +55,9 @@ def main() -> None:
       fusion train --data flowers17 --gate embedding
 
     Options with a key may also stand in fusion.toml (in this folder or above it), or in FUSION_* variables, which beat
-    it: --cache is cache, and FUSION_CACHE. The keys are data, dataset, cache, local_copy, single_writer, weights,
-    device, dtype, engine, precision, batch_size, workers, decode_in, scheduler, tls_ca, tls_cert, tls_key, insecure,
-    resources, partition_rows, on_bad, max_megapixels, follow_symlinks, gate, folds, seed, executor, runs,
+    it: --cache is cache, and FUSION_CACHE. The keys are data, data_home, dataset, cache, local_copy, single_writer,
+    weights, device, dtype, engine, precision, batch_size, workers, decode_in, scheduler, tls_ca, tls_cert, tls_key,
+    insecure, resources, partition_rows, on_bad, max_megapixels, follow_symlinks, gate, folds, seed, executor, runs,
     expect_manifest, and backbones, which --backbone overrides. No other option has a variable.
 
     Exit codes: 0 done; 2 wrong call; 3 done, some images skipped; 10 something missing; 11 busy;
@@ -65,5 +66,5 @@ def main() -> None:
     """
 
 
-for _command in (extract, train, predict, cache, backbones, demo):
+for _command in (extract, train, predict, cache, backbones, datasets, demo):
     main.add_command(_command)

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     "[default: backbones of fusion.toml]",
 )
 @click.option("--anew", is_flag=True, help="Begin beside what a stopped run left that was made otherwise.")
+@click.option("--download", is_flag=True, help="Fetch a data set that goes by name, if there is no copy of it.")
 @uses(
     "data",
+    "data_home",
     "dataset",
     "cache",
     "single_writer",
@@ -55,18 +57,24 @@ if TYPE_CHECKING:
     "follow_symlinks",
     interrupted=RESUMES,
 )
-def extract(names: tuple[str, ...], anew: bool, settings: Settings, console: Console) -> None:
-    """Run frozen backbones once over a folder of images.
+def extract(names: tuple[str, ...], anew: bool, download: bool, settings: Settings, console: Console) -> None:
+    """Run frozen backbones once over labelled images.
 
     Writes each backbone's features and ImageNet probabilities, and the images' thumbnails, into the cache. What the
     cache holds already is found, not computed again, and a run that was stopped is resumed by the same command.
     Every image file is opened once, whatever the number of backbones.
 
+    The images are a folder with one folder per class; a CSV, TSV or Parquet manifest with the columns path, label and,
+    if wanted, split and group; a tar file, or a folder of them, with members class/name.jpg or with labels beside the
+    images as in WebDataset; or one of the paper's data sets by name, in its official layout.
+
     \b
     Example:
       fusion extract --data flowers17 --backbone xception,resnet50
+      fusion extract --data flowers17 --download --backbone paper
+      fusion extract --data photographs.csv --backbone xception
     """
-    folder = inputs.image_folder(settings)
+    folder = inputs.image_folder(settings, console.note if download else None)
     if folder.ignored:
         console.say(f"Passed over {len(folder.ignored):,} files that are not images.")
     result = inputs.run_extraction(settings, folder, names, console.progress, console.note, anew=anew)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fusion_pipeline.extract.repair import Repair
     from fusion_pipeline.extract.run import Extraction
     from fusion_pipeline.extract.source import SourceDifference
-    from fusion_pipeline.images.index import ImageFolder
+    from fusion_pipeline.images.listing import ImageListing
     from fusion_pipeline.predict import Predictor
     from fusion_pipeline.store import Cache
     from fusion_pipeline.train.run import Training
@@ -29,31 +29,69 @@ if TYPE_CHECKING:
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def image_folder(settings: Settings) -> ImageFolder:
-    """Return the images that the settings name."""
-    from fusion_pipeline.images.index import list_image_folder, refuse_cache_inside
+def image_folder(settings: Settings, fetch: Callable[[str], object] | None = None) -> ImageListing:
+    """Return the images that the settings name.
+
+    Parameters
+    ----------
+    settings : Settings
+    fetch : callable, optional
+        Allows a data set that goes by name to be downloaded, and takes lines for people about that.
+    """
+    from fusion_pipeline.images.index import refuse_cache_inside
+    from fusion_pipeline.images.inputs import list_images
     from fusion_pipeline.store.storage.places import is_remote
 
     if settings.data is None:
         raise UsageError(
-            'Which images? Give --data DIR, set FUSION_DATA, or write data = "DIR" into fusion.toml: '
-            "a folder with one folder of images per class."
+            'Which images? Give --data DIR, set FUSION_DATA, or write data = "DIR" into fusion.toml: a folder with one '
+            "folder of images per class, a manifest, a tar file, or a name that 'fusion datasets' lists."
         )
-    root = os.path.expanduser(settings.data)
+    root = _place_of(settings, settings.data, fetch)
     if not is_remote(settings.cache):
         refuse_cache_inside(root, settings.cache)
-    return list_image_folder(root, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
+    return list_images(root, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
+
+
+def _place_of(settings: Settings, data: str, fetch: Callable[[str], object] | None) -> str:
+    """Return where images lie: what is there is that; else a known data set has a copy in the home of data sets."""
+    from fusion_pipeline.images.datasets.registry import DATASETS, find_copy, refuse_missing
+
+    place, name = os.path.expanduser(data), _bare_name(settings, data)
+    if os.path.lexists(place) or name not in DATASETS:
+        return place
+    home = data_home(settings)
+    copy = find_copy(name, home)
+    if copy is None and fetch is not None:
+        from fusion_pipeline.images.datasets.download import download
+
+        copy = download(DATASETS[name], home, fetch)
+    if copy is None:
+        refuse_missing(name, home)
+    return str(copy)
+
+
+def _bare_name(settings: Settings, data: str) -> str:
+    """Return what `data` says as a name: fusion.toml's is taken for a path beside it, for it may be one."""
+    folder, name = os.path.split(data)
+    beside = settings.source is not None and Path(folder) == settings.source.parent and "data" not in settings.given
+    return name if beside else data
+
+
+def data_home(settings: Settings) -> Path:
+    """Return the folder of the copies of data sets that go by name."""
+    return Path(settings.data_home).expanduser().absolute()
 
 
 def chosen_dataset(settings: Settings) -> str | None:
     """Return the name of the data set in the cache, or None if the settings leave it open."""
-    from fusion_pipeline.images.index import dataset_name
+    from fusion_pipeline.images.listing import dataset_name, default_name
 
     if settings.dataset is not None:
         return dataset_name(settings.dataset)
     if settings.data is None:
         return None
-    return dataset_name(os.path.basename(os.path.abspath(os.path.expanduser(settings.data))))
+    return dataset_name(default_name(settings.data))
 
 
 def named_dataset(settings: Settings, home: Cache) -> str | None:
@@ -78,7 +116,7 @@ def named_datasets(home: Cache, names: Sequence[str]) -> list[str]:
     IncompleteError
         If the cache has none of one.
     """
-    from fusion_pipeline.images.index import dataset_name
+    from fusion_pipeline.images.listing import dataset_name
 
     found = [dataset_name(name) for name in names]
     for name in found:
@@ -176,7 +214,7 @@ def opened_place(place: str, given_as: str, *, single_writer: bool = False) -> C
         raise FormatError(str(error).replace("with --cache.", f"{given_as}.")) from error
 
 
-def source_differences(home: Cache, folder: ImageFolder) -> tuple[SourceDifference, ...]:
+def source_differences(home: Cache, folder: ImageListing) -> tuple[SourceDifference, ...]:
     """Compare images with their index in the cache."""
     from fusion_pipeline.extract.source import compare_with_source
 
@@ -205,7 +243,7 @@ def run_repair(
     return result
 
 
-def _images_at_hand(settings: Settings, tell: Callable[[str], object]) -> ImageFolder | None:
+def _images_at_hand(settings: Settings, tell: Callable[[str], object]) -> ImageListing | None:
     """Return the images, or None: what needs none must not fail for want of those that only fusion.toml names."""
     try:
         return None if settings.data is None else image_folder(settings)
@@ -224,7 +262,7 @@ def no_store(purpose: str, home: Cache, dataset: str | None) -> IncompleteError:
 
 def run_extraction(
     settings: Settings,
-    folder: ImageFolder,
+    folder: ImageListing,
     names: Sequence[str],
     progress: Progress,
     tell: Callable[[str], object],

@@ -41,7 +41,17 @@ def complete_backbones(_context: click.Context, _parameter: click.Parameter, typ
 
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "data": click.option(
-        "--data", type=_FOLDER, metavar="DIR", help="Folder of class folders with the images. [fusion.toml: data]"
+        "--data",
+        type=_FOLDER,
+        metavar="DIR|FILE|NAME",
+        help="Folder of class folders with the images, CSV or Parquet manifest, tar file, or the name of a data set "
+        "that 'fusion datasets' lists. [fusion.toml: data]",
+    ),
+    "data_home": click.option(
+        "--data-home",
+        type=_FOLDER,
+        metavar="DIR",
+        help="Where the data sets lie that go by name. [default: ~/.cache/fusion/datasets]",
     ),
     "dataset": click.option(
         "--dataset", metavar="NAME", help="Name of the data set in the cache. [default: the folder's name]"

@@ -18,7 +18,7 @@ from fusion_pipeline.extract.preparation import NetworkInput, Preparation
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.extract.weights import file_sha256, locate_weights
 from fusion_pipeline.images.decode import DecodeBudget
-from fusion_pipeline.images.index import ImageFolder
+from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store.care.semantic import softmax_deviation
 from fusion_pipeline.store.identity import Recipe
 from fusion_pipeline.store.layout import ArraySpec
@@ -92,7 +92,7 @@ class BackboneTarget(Target):
         """What resizes and crops its images."""
         return NetworkInput.of(self._preprocessing)
 
-    def specs(self, folder: ImageFolder) -> tuple[ArraySpec, ...]:  # noqa: ARG002 - an index needs it
+    def specs(self, folder: ImageListing) -> tuple[ArraySpec, ...]:  # noqa: ARG002 - an index needs it
         """Return the arrays of the backbone."""
         return producers.backbone_specs(self._network, self._dtype)
 

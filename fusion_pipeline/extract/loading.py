@@ -17,7 +17,7 @@ from fusion_pipeline.extract.decoders import Decoder
 from fusion_pipeline.extract.meter import Meter
 from fusion_pipeline.extract.preparation import Preparation, Prepared, PreparedImage
 from fusion_pipeline.extract.producers import Producer
-from fusion_pipeline.images.decode import DecodeBudget, Reason, read_file
+from fusion_pipeline.images.decode import DecodeBudget, Place, Reason, place_name, read_file
 
 LOADED_AT_ONCE = 32
 """Images in a batch of the loader, where nobody says otherwise."""
@@ -56,8 +56,8 @@ class Job:
     ----------
     number : int
         Of the partition.
-    paths : sequence of bytes
-        Absolute paths.
+    places : sequence of bytes or Member
+        Where they are read from: absolute paths, or parts of files.
     tasks : sequence of Task
         Who needs them; an image that none of them needs is only read and hashed.
     check : bool
@@ -65,9 +65,14 @@ class Job:
     """
 
     number: int
-    paths: Sequence[bytes]
+    places: Sequence[Place]
     tasks: Sequence[Task] = ()
     check: bool = False
+
+    @property
+    def paths(self) -> list[bytes]:
+        """What to call its images in a message."""
+        return [place_name(place) for place in self.places]
 
 
 @dataclass(frozen=True)
@@ -163,19 +168,19 @@ class ImageLoader:
             yield job, map(itemgetter(1), batches)
 
     def _batches(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Loaded]]]:
-        begun = ((job, self._begin(job, paths)) for job in jobs for paths in self._chunks(job.paths))
+        begun = ((job, self._begin(job, places)) for job in jobs for places in self._chunks(job.places))
         pending: deque[tuple[Job, list[Future[Loaded]]]] = deque(itertools.islice(begun, self._ahead))
         while pending:
             pending.extend(itertools.islice(begun, 1))
             job, futures = pending.popleft()
             yield job, self._collect(futures)
 
-    def _chunks(self, paths: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-        for start in range(0, len(paths), self._batch_size):
-            yield paths[start : start + self._batch_size]
+    def _chunks(self, places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+        for start in range(0, len(places), self._batch_size):
+            yield places[start : start + self._batch_size]
 
-    def _begin(self, job: Job, paths: Sequence[bytes]) -> list[Future[Loaded]]:
-        return [self._pool.submit(self._load, path, job) for path in paths]
+    def _begin(self, job: Job, places: Sequence[Place]) -> list[Future[Loaded]]:
+        return [self._pool.submit(self._load, place, job) for place in places]
 
     def _collect(self, futures: Sequence[Future[Loaded]]) -> list[Loaded]:
         start = time.perf_counter()
@@ -186,10 +191,10 @@ class ImageLoader:
         self._progress(len(batch))
         return batch
 
-    def _load(self, path: bytes, job: Job) -> Loaded:
+    def _load(self, place: Place, job: Job) -> Loaded:
         meter = Meter(opens=1)
         start = time.perf_counter()
-        raw = read_file(path, self._budget)
+        raw = read_file(place, self._budget)
         meter.book("read", start)
         if raw.content is None:
             return Loaded(raw.sha256, raw.reason, _NO_IMAGE, (), {}, meter)
@@ -199,18 +204,18 @@ class ImageLoader:
         # Who has a row of an image has decoded it.
         if not ways and (taken or not job.check):
             return Loaded(raw.sha256, Reason.OK, _NO_IMAGE, (), taken, meter)
-        image = self._decode(path, raw.content, ways, meter)
+        image = self._decode(place, raw.content, ways, meter)
         if image.reason is not Reason.OK:
             return Loaded(raw.sha256, image.reason, image, (), {}, meter)
         return Loaded(raw.sha256, Reason.OK, image, ways, taken, meter)
 
-    def _decode(self, path: bytes, content: bytes, ways: Sequence[Preparation], meter: Meter) -> PreparedImage:
+    def _decode(self, place: Place, content: bytes, ways: Sequence[Preparation], meter: Meter) -> PreparedImage:
         try:
             timed = self._decoder(content, ways)
         except MemoryError:
             # Not the image's fault, and gone on a larger machine: it must not become a row of the store.
             raise UnusableDataError(
-                f"No memory left to decode image '{printable(path)}'. "
+                f"No memory left to decode image '{printable(place_name(place))}'. "
                 "Use fewer --workers, a smaller --batch-size, or a smaller --max-megapixels."
             ) from None
         for stage, seconds in (("decode", timed.decode), ("resize", timed.resize)):

@@ -23,7 +23,7 @@ from fusion_pipeline.extract.rows import PartitionRows, compute_partition
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.extract.writer import Writer
 from fusion_pipeline.images.decode import Reason
-from fusion_pipeline.images.index import ImageFolder
+from fusion_pipeline.images.listing import COLUMNS, ImageListing
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.making.known import readable_stores
 
@@ -67,7 +67,7 @@ class Passes:
 
     Parameters
     ----------
-    folder : ImageFolder
+    folder : ImageListing
         The images.
     targets : sequence of Target
         The stores to end with.
@@ -81,7 +81,7 @@ class Passes:
 
     def __init__(
         self,
-        folder: ImageFolder,
+        folder: ImageListing,
         targets: Sequence[Target],
         cache: Cache,
         options: Options,
@@ -95,7 +95,7 @@ class Passes:
         self._progress = progress
         self._tell = tell
         self._targets = list(targets)
-        self._paths = [folder.absolute(row) for row in range(len(folder))]
+        self._places = [folder.place(row) for row in range(len(folder))]
         self._sha256: list[str] = []
         self._writer = Writer()
         self._device = find_device(options.device)
@@ -144,8 +144,10 @@ class Passes:
         return None
 
     def _lists_the_same(self, index: Store) -> bool:
-        same = (index.sample_paths, index.class_names) == (self._folder.paths, self._folder.class_names)
-        return same and index.labels.tolist() == list(self._folder.labels)
+        folder = self._folder
+        same = (index.sample_paths, index.class_names) == (folder.paths, folder.class_names)
+        same = same and (index.splits, index.groups) == tuple(map(folder.columns.get, COLUMNS))
+        return same and index.labels.tolist() == list(folder.labels)
 
     def _begin(self, targets: Sequence[Target]) -> None:
         for target in targets:
@@ -243,7 +245,7 @@ class Passes:
         started = time.perf_counter()
         tasks = [target.task for target in targets]  # builds their networks, the first time
         self.meter.duration -= time.perf_counter() - started
-        return Job(number, self._paths[rows], tasks, check and self.options.on_bad == "stop")
+        return Job(number, self._places[rows], tasks, check and self.options.on_bad == "stop")
 
     def _results(
         self, loader: ImageLoader, jobs: Iterator[Job], useless: Callable[[], bool] = lambda: False

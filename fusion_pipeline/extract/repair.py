@@ -19,7 +19,7 @@ from fusion_pipeline.extract.run import mend
 from fusion_pipeline.extract.source import hash_images
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.images.decode import DecodeBudget
-from fusion_pipeline.images.index import ImageFolder
+from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store import Cache, DatasetStores, Store
 from fusion_pipeline.store.care.mending import DamagedStore, restore_manifests
 from fusion_pipeline.store.care.semantic import ROWS, verify_all, verify_semantic
@@ -121,7 +121,7 @@ def restore(cache: Cache, dataset: str | None = None) -> tuple[str, ...]:
 
 
 def repair(
-    folder: ImageFolder | None,
+    folder: ImageListing | None,
     cache: Cache,
     find_backbone: Callable[[str], Backbone | None],
     options: Options,
@@ -137,7 +137,7 @@ def repair(
 
     Parameters
     ----------
-    folder : ImageFolder or None
+    folder : ImageListing or None
         The images of one data set. Of others only what needs no images is repaired.
     cache : Cache
     find_backbone : callable
@@ -175,7 +175,7 @@ def repair(
 class _Workshop:
     """What stores are repaired with; see `repair`."""
 
-    folder: ImageFolder | None
+    folder: ImageListing | None
     cache: Cache
     find_backbone: Callable[[str], Backbone | None]
     options: Options
@@ -204,7 +204,7 @@ class _Workshop:
         self.tell("Hashing the images ...")
         return self.folder.digest(hash_images(self.folder)) if self.folder is not None else ""
 
-    def _repairable(self, report: Report) -> tuple[Store, ImageFolder]:
+    def _repairable(self, report: Report) -> tuple[Store, ImageListing]:
         """Return a store that can be repaired, and its images."""
         where = f"Store '{printable(report.dataset)}/{printable(report.folder)}'"
         if any(item.kind == NEWER for item in report.damage):
@@ -263,7 +263,7 @@ def _whole(value: Any, otherwise: int) -> int:
 
 
 def _target(
-    store: Store, folder: ImageFolder, find_backbone: Callable[[str], Backbone | None], options: Options
+    store: Store, folder: ImageListing, find_backbone: Callable[[str], Backbone | None], options: Options
 ) -> Target:
     """Return what makes the store's rows; refuse what would make others."""
     if not store.is_backbone:

@@ -17,7 +17,8 @@ from fusion_pipeline.extract.spread import Spread, SpreadPasses
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.extract.verdict import Verdict, judge
 from fusion_pipeline.images.decode import Reason
-from fusion_pipeline.images.index import ImageFolder, refuse_cache_inside
+from fusion_pipeline.images.index import refuse_cache_inside
+from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.making.unfinished import tidy_published
 from fusion_pipeline.store.storage.places import is_remote
@@ -57,7 +58,7 @@ class Extraction:
 
 
 def extract(
-    folder: ImageFolder,
+    folder: ImageListing,
     backbones: Sequence[Backbone],
     cache: Cache,
     options: Options | None = None,
@@ -72,7 +73,7 @@ def extract(
 
     Parameters
     ----------
-    folder : ImageFolder
+    folder : ImageListing
         The images, in their row order.
     backbones : sequence of Backbone
         Which networks to run.
@@ -136,7 +137,7 @@ def _faster(options: Options, device: str) -> str:
 
 
 def mend(
-    folder: ImageFolder,
+    folder: ImageListing,
     target: Target,
     cache: Cache,
     options: Options,
@@ -147,7 +148,7 @@ def mend(
 
     Parameters
     ----------
-    folder : ImageFolder
+    folder : ImageListing
         The very images that it was made of.
     target : Target
         The store.

@@ -1,4 +1,4 @@
-"""A published index and the folder of images as it is now, into their differences."""
+"""A published index and the images as they are now, into their differences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusion_pipeline.images.decode import DecodeBudget, read_file
-from fusion_pipeline.images.index import ImageFolder
+from fusion_pipeline.images.listing import COLUMNS, ImageListing
 from fusion_pipeline.store import Store
 
 
@@ -19,8 +19,8 @@ class SourceDifference:
 
     Parameters
     ----------
-    kind : {"edited", "added", "deleted", "renamed"}
-        What happened to it.
+    kind : {"edited", "added", "deleted", "renamed", "relabelled"}
+        What happened to it; relabelled is one whose class, split or group is another.
     sample : str
         Its path, the former one of a renamed image.
     now : str
@@ -41,14 +41,14 @@ class SourceDifference:
         return {"kind": self.kind, "sample": self.sample, **({"now": self.now} if self.now else {})}
 
 
-def compare_with_source(index: Store, folder: ImageFolder) -> tuple[SourceDifference, ...]:
+def compare_with_source(index: Store, folder: ImageListing) -> tuple[SourceDifference, ...]:
     """Hash every image and compare it with the index; neither size nor time of a file is trusted.
 
     Parameters
     ----------
     index : Store
         The index of a version of the images.
-    folder : ImageFolder
+    folder : ImageListing
         The images as they are.
 
     Returns
@@ -58,13 +58,26 @@ def compare_with_source(index: Store, folder: ImageFolder) -> tuple[SourceDiffer
     """
     before = dict(zip(index.sample_paths, index.sample_sha256, strict=True))
     now = dict(zip(folder.paths, hash_images(folder), strict=True))
-    return tuple(sorted(_differences(before, now), key=lambda item: (item.sample, item.kind)))
+    found = [*_differences(before, now), *_relabelled(index, folder)]
+    return tuple(sorted(found, key=lambda item: (item.sample, item.kind)))
 
 
-def hash_images(folder: ImageFolder) -> list[str]:
+def hash_images(folder: ImageListing) -> list[str]:
     """Return the sha256 of each image file, hexadecimal; empty for one that cannot be read."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(pool.map(lambda row: read_file(folder.absolute(row), DecodeBudget()).sha256, range(len(folder))))
+        return list(pool.map(lambda row: read_file(folder.place(row), DecodeBudget()).sha256, range(len(folder))))
+
+
+def _relabelled(index: Store, folder: ImageListing) -> Iterator[SourceDifference]:
+    """Yield the images that are there still, with another class, split or group."""
+    splits, groups = ((texts or [""] * index.rows) for texts in (index.splits, index.groups))
+    classes = (index.class_names[label] for label in index.labels)
+    before = dict(zip(index.sample_paths, zip(classes, splits, groups, strict=True), strict=True))
+    split, group = (folder.columns.get(column, [""] * len(folder)) for column in COLUMNS)
+    for row, path in enumerate(folder.paths):
+        now = folder.class_names[folder.labels[row]], split[row], group[row]
+        if before.get(path, now) != now:
+            yield SourceDifference("relabelled", os.fsdecode(path))
 
 
 def _differences(before: dict[bytes, str], now: dict[bytes, str]) -> Iterator[SourceDifference]:

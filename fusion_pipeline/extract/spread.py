@@ -23,7 +23,7 @@ from fusion_pipeline.extract.passes import Passes, silent
 from fusion_pipeline.extract.rows import PartitionRows
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.images.decode import Reason
-from fusion_pipeline.images.index import ImageFolder
+from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.identity import differences, digest
 
@@ -50,7 +50,7 @@ class Assignment:
 
     Parameters
     ----------
-    folder : ImageFolder
+    folder : ImageListing
         The images, at a path that all workers have.
     backbones : tuple of Backbone
     cache : str
@@ -65,7 +65,7 @@ class Assignment:
         Of this program.
     """
 
-    folder: ImageFolder
+    folder: ImageListing
     backbones: tuple[Backbone, ...]
     cache: str
     single_writer: bool
@@ -317,7 +317,7 @@ def check_worker(assignment: Assignment) -> None:
         raise ClusterError(
             f"Worker {_place()} has fusion-pipeline {__version__}, this machine {assignment.version}. Install the same."
         )
-    if not os.path.isdir(assignment.folder.root):
+    if not os.path.exists(assignment.folder.root):
         raise ClusterError(
             f"Worker {_place()} does not see the images at '{printable(str(assignment.folder.root))}'. "
             "Give --data a path that all workers have."

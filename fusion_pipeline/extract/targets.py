@@ -14,7 +14,7 @@ from fusion_pipeline.extract.loading import Task
 from fusion_pipeline.extract.preparation import Preparation
 from fusion_pipeline.extract.rows import PartitionRows
 from fusion_pipeline.images.decode import DecodeBudget, Reason
-from fusion_pipeline.images.index import ImageFolder
+from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.care.mending import DamagedStore
 from fusion_pipeline.store.care.verify import verify
@@ -86,7 +86,7 @@ class Target(ABC):
         """What prepares its images."""
 
     @abstractmethod
-    def specs(self, folder: ImageFolder) -> tuple[ArraySpec, ...]:
+    def specs(self, folder: ImageListing) -> tuple[ArraySpec, ...]:
         """Return the store's arrays."""
 
     @abstractmethod
@@ -159,17 +159,17 @@ class Target(ABC):
         self._damaged = damaged
         self._distrusted = frozenset(others)
 
-    def prepare(self, folder: ImageFolder, partition_rows: int) -> None:
+    def prepare(self, folder: ImageListing, partition_rows: int) -> None:
         """Build what makes the rows: whatever does not fit shows itself before the cache is touched."""
         self._encoder = GroupEncoder(self.specs(folder), len(folder), partition_rows, self.attributes())
 
-    def begin(self, cache: Cache, folder: ImageFolder, *, anew: bool = False) -> None:
+    def begin(self, cache: Cache, folder: ImageListing, *, anew: bool = False) -> None:
         """Join, resume or begin an attempt at the store; `prepare` comes first.
 
         Parameters
         ----------
         cache : Cache
-        folder : ImageFolder
+        folder : ImageListing
             The images.
         anew : bool
             Whether to begin beside an attempt that was made otherwise.

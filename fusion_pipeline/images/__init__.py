@@ -1,7 +1,12 @@
-"""Turns a folder of images into rows in a stable order and each file into upright RGB pixels.
+"""Turns labelled images into rows in a stable order and each image into upright RGB pixels.
 
 =================  ==============================================================================
-``index``          a folder of class folders -> a listing (row order, sample ids, labels, digests)
+``listing``        labelled images -> a listing (row order, sample ids, labels, splits, places, digests)
+``index``          a folder of class folders -> a listing
+``manifests``      a CSV, TSV or Parquet table -> a listing
+``shards``         tar files -> a listing
+``datasets``       the official archives of the paper's data sets -> a listing
+``inputs``         any of these -> a listing
 ``walk``           a tree of folders -> the image names below it
 ``decode``         a file's bytes -> upright RGB pixels, or the reason why there are none
 ``colour``         an image in any colour mode -> upright RGB, by a documented table

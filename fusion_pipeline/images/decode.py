@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,41 @@ _SIGNATURES: Final = (
 _OPTIONAL_FEATURES: Final = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}  # a build of Pillow may lack them
 _PNG_BIT_DEPTH: Final = 24  # offset of that byte in the header
 _QUIET: Final = PillowWarningsIgnored()
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image that is a part of a larger file, such as a tar shard.
+
+    Parameters
+    ----------
+    file : bytes
+        Absolute path of the larger file.
+    offset, length : int
+        Where the image's bytes are in it.
+    name : bytes
+        What the image is called there.
+    """
+
+    file: bytes
+    offset: int
+    length: int
+    name: bytes
+
+
+Place = bytes | Member
+"""Where an image is read from: a file of its own, or a part of one."""
+
+
+def place_name(place: Place) -> bytes:
+    """Return what to call an image in a message.
+
+    Examples
+    --------
+    >>> place_name(b"/pets/1.jpg"), place_name(Member(b"/pets.tar", 512, 9, b"1.jpg"))
+    (b'/pets/1.jpg', b'/pets.tar: 1.jpg')
+    """
+    return place if isinstance(place, bytes) else place.file + b": " + place.name
 
 
 class Reason(enum.IntEnum):
@@ -150,12 +186,12 @@ def decoder_identity() -> dict[str, str | int]:
     return {"library": "Pillow", "major": int(PIL.__version__.split(".")[0]), "policy": CONVERSION_POLICY}
 
 
-def read_file(path: str | bytes | os.PathLike[str], budget: DecodeBudget) -> RawFile:
-    """Read and hash a file with a single open; a FIFO or a device never blocks.
+def read_file(path: str | os.PathLike[str] | Place, budget: DecodeBudget) -> RawFile:
+    """Read and hash a file, or a part of one, with a single open; a FIFO or a device never blocks.
 
     Parameters
     ----------
-    path : str, bytes or path-like
+    path : str, bytes, path-like or Member
         The file. Symbolic links are followed: the index has decided about them.
     budget : DecodeBudget
         Beyond `max_bytes` the rest of the file is hashed but not kept.
@@ -164,7 +200,7 @@ def read_file(path: str | bytes | os.PathLike[str], budget: DecodeBudget) -> Raw
     -------
     RawFile
         Reason OK, EMPTY, TOO_LARGE (with a digest, without content) or UNREADABLE (without either): no permission,
-        vanished, not a regular file, an I/O error. Never raises for a bad file.
+        vanished, not a regular file, cut short before the end of the part, an I/O error. Never raises for a bad file.
 
     Examples
     --------
@@ -172,13 +208,20 @@ def read_file(path: str | bytes | os.PathLike[str], budget: DecodeBudget) -> Raw
     RawFile(sha256='', content=None, reason=<Reason.UNREADABLE: 6>)
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = path.file if isinstance(path, Member) else path
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):  # ValueError: a path with a null byte
         return RawFile("", None, Reason.UNREADABLE)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             return RawFile("", None, Reason.UNREADABLE)
-        return _read_descriptor(descriptor, budget.max_bytes)
+        if not isinstance(path, Member):
+            return _read_descriptor(descriptor, budget.max_bytes)
+        if status.st_size < path.offset + path.length:
+            return RawFile("", None, Reason.UNREADABLE)
+        os.lseek(descriptor, path.offset, os.SEEK_SET)
+        return _read_descriptor(descriptor, budget.max_bytes, path.length)
     except OSError:
         return RawFile("", None, Reason.UNREADABLE)
     finally:
@@ -226,9 +269,9 @@ def decode(content: bytes, budget: DecodeBudget) -> Decoded:
         return _decode_as(image_format, content, budget.max_pixels)
 
 
-def _read_descriptor(descriptor: int, max_bytes: int) -> RawFile:
+def _read_descriptor(descriptor: int, max_bytes: int, at_most: int = sys.maxsize) -> RawFile:
     digest, blocks, length = hashlib.sha256(), [], 0
-    while block := os.read(descriptor, _BLOCK_BYTES):
+    while block := os.read(descriptor, min(_BLOCK_BYTES, at_most - length)):
         digest.update(block)
         length += len(block)
         if length <= max_bytes:

@@ -22,6 +22,8 @@ PATH_BYTES = "sample_path_bytes"
 PATH_OFFSETS = "sample_path_offsets"
 SHA256 = "sha256"
 LABELS = "label"
+SPLITS = "split"
+GROUPS = "group"
 THUMBNAILS = "thumbnails_{size}"
 
 NOT_PER_SAMPLE = frozenset({HEAD_WEIGHT, HEAD_BIAS, PATH_BYTES, PATH_OFFSETS})
@@ -29,6 +31,9 @@ NOT_PER_SAMPLE = frozenset({HEAD_WEIGHT, HEAD_BIAS, PATH_BYTES, PATH_OFFSETS})
 
 CLASS_NAMES = "class_names"
 """Attribute of the group of an index store: the class names in the order of their labels."""
+
+COLUMN_NAMES = {SPLITS: "split_names", GROUPS: "group_names"}
+"""For each array that an index may have beside the labels, the attribute with the texts that its numbers stand for."""
 
 # 512 rows of 1024 float16 features are 1 MiB and of 4096 are 4 MiB. Of 2048 they are 2 MiB, which `benchmarks/store.py`
 # reads faster than 1 MiB and about as fast as 4; a killed run on a CPU (4 images/s) loses two minutes of work at most.
@@ -108,7 +113,9 @@ def backbone_arrays(n_features: int, n_classes: int, dtype: str, *, head: bool) 
     return tuple(specs)
 
 
-def index_arrays(samples: int, path_bytes: int, thumbnail_sizes: Iterable[int]) -> tuple[ArraySpec, ...]:
+def index_arrays(
+    samples: int, path_bytes: int, thumbnail_sizes: Iterable[int], columns: Iterable[str] = ()
+) -> tuple[ArraySpec, ...]:
     """Return the arrays of an index store.
 
     Parameters
@@ -119,11 +126,14 @@ def index_arrays(samples: int, path_bytes: int, thumbnail_sizes: Iterable[int]) 
         Total length in bytes of all sample paths.
     thumbnail_sizes : iterable of int
         Sides of the square thumbnails in pixels.
+    columns : iterable of str
+        Which of ``split`` and ``group`` there are.
 
     Returns
     -------
     tuple of ArraySpec
     """
+    wanted = frozenset(columns)
     thumbnails = (
         ArraySpec(THUMBNAILS.format(size=size), (size, size, 3), "uint8", ("sample", f"y_{size}", f"x_{size}", "rgb"))
         for size in thumbnail_sizes
@@ -135,6 +145,7 @@ def index_arrays(samples: int, path_bytes: int, thumbnail_sizes: Iterable[int]) 
         ArraySpec(PATH_OFFSETS, (), "int64", ("path_offset",), rows=samples + 1),
         ArraySpec(SHA256, (32,), "uint8", ("sample", "sha256_byte"), rows=samples),
         ArraySpec(LABELS, (), "int32", ("sample",), rows=samples),
+        *(ArraySpec(name, (), "int32", ("sample",), rows=samples) for name in COLUMN_NAMES if name in wanted),
     )
 
 

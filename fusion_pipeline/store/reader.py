@@ -269,10 +269,17 @@ class Store:
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Class names, in the order of the labels."""
-        names = self.index.group.attrs[layout.CLASS_NAMES]
-        if not isinstance(names, list):
-            raise FormatError(f"Store '{self.index.folder}' has no list of class names.")
-        return tuple(str(name) for name in names)
+        return self.index._names(layout.CLASS_NAMES)
+
+    @cached_property
+    def splits(self) -> tuple[str, ...] | None:
+        """Named part of the data that each row belongs to, such as ``"train"``; None if the images came without."""
+        return self.index._column(layout.SPLITS)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...] | None:
+        """What each row must not be separated from, such as a person's name; None if the images came without."""
+        return self.index._column(layout.GROUPS)
 
     @cached_property
     def sample_paths(self) -> tuple[bytes, ...]:
@@ -315,6 +322,21 @@ class Store:
         for name in names if self.copy is not None else ():
             self.array(name)
             self._files.fetch(file for file in self.manifest.files if file.startswith(f"{name}/"))
+
+    def _column(self, name: str) -> tuple[str, ...] | None:
+        """Return the texts that the numbers of an optional array stand for."""
+        if f"{name}/zarr.json" not in self.manifest.files:
+            return None
+        names, positions = self._names(layout.COLUMN_NAMES[name]), self.read(name)
+        if positions.size and not 0 <= positions.min() <= positions.max() < len(names):
+            raise FormatError(f"Array '{name}' of store '{self.folder}' has numbers without a name.")
+        return tuple(names[position] for position in positions.tolist())
+
+    def _names(self, attribute: str) -> tuple[str, ...]:
+        names = self.group.attrs.get(attribute)
+        if not isinstance(names, list):
+            raise FormatError(f"Store '{self.folder}' has no list of {attribute.replace('_', ' ')}.")
+        return tuple(str(name) for name in names)
 
     def _check(self, name: str) -> None:
         """Refuse an array before anything is allocated for it."""

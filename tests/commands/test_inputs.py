@@ -35,6 +35,7 @@ OPTIONS = Options(
 )
 EXTRACT = {
     "data": "flowers",
+    "data_home": "homes",
     "dataset": "garden",
     "cache": "stores",
     "single_writer": True,
@@ -139,12 +140,12 @@ def test_extract_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPat
     class Folder:
         ignored = ()
 
-    calls.patch(monkeypatch, "images.index", "list_image_folder", result=Folder())
+    calls.patch(monkeypatch, "images.inputs", "list_images", result=Folder())
     calls.patch(monkeypatch, "extract.run", "extract")
     calls.patch(monkeypatch, "store", "Cache", result=CACHE, called="opened")
     Path("files/xception.pth").write_bytes(b"")
     give("extract", {**EXTRACT, "backbone" if give is give_options else "backbones": "xception"}, monkeypatch)
-    assert calls["list_image_folder"] == (("flowers",), {"name": "garden", "follow_symlinks": True})
+    assert calls["list_images"] == (("flowers",), {"name": "garden", "follow_symlinks": True})
     assert calls["opened"] == (("stores",), {"copy": None, "single_writer": True})
     folder, backbones, cache, options, _progress, _tell = calls["extract"][0]
     assert isinstance(folder, Folder)

@@ -13,7 +13,8 @@ import pytest
 from fusion_pipeline.errors import IncompleteError, IntegrityError
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.repair import repair
-from fusion_pipeline.images.index import ImageFolder, list_image_folder
+from fusion_pipeline.images.index import list_image_folder
+from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.care.verify import verify_dataset
 from tests.builders import Tiny, write_pictures
@@ -26,7 +27,7 @@ class Finished:
     """A cache with an index and two backbones, and copies of it to be damaged."""
 
     def __init__(self, folder: Path, *tinies: Tiny) -> None:
-        self.images: ImageFolder = list_image_folder(write_pictures(folder / "flowers", per_class=5))
+        self.images: ImageListing = list_image_folder(write_pictures(folder / "flowers", per_class=5))
         self.backbones = {tiny.name: tiny.backbone for tiny in tinies}
         self._whole = folder / "whole"
         run(folder / "flowers", self._whole, *tinies)

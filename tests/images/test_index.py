@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion_pipeline.errors import FormatError, IncompleteError, UnusableDataError, UsageError
-from fusion_pipeline.images.index import dataset_digest, list_image_folder
+from fusion_pipeline.images.index import list_image_folder
+from fusion_pipeline.images.listing import dataset_digest
 from tests.images.trees import plant
 
 ROWS = st.lists(
@@ -51,7 +52,7 @@ def test_sample_ids_round_trip(tmp_path: Path) -> None:
     assert tuple(map(os.fsencode, folder.sample_ids)) == folder.paths
     assert tuple(map(os.fsencode, folder.class_names)) == (b"a\xff", b"b", b"c")
     for row in range(len(folder)):
-        assert os.path.exists(folder.absolute(row))
+        assert os.path.exists(folder.place(row))
     assert pickle.loads(pickle.dumps(folder)) == folder
 
 
@@ -102,7 +103,7 @@ def test_no_name_left_is_refused(tmp_path: Path, name: str) -> None:
 def test_root_is_absolute_however_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(plant(tmp_path / "pets", "a/1.jpg", "b/1.jpg"))
     assert list_image_folder(".") == list_image_folder(f"{tmp_path}/pets/")
-    assert list_image_folder(".").absolute(0) == os.fsencode(tmp_path / "pets/a/1.jpg")
+    assert list_image_folder(".").place(0) == os.fsencode(tmp_path / "pets/a/1.jpg")
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:

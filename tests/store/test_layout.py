@@ -120,8 +120,11 @@ def test_arrays_of_both_kinds() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [spec.name for spec in (*backbone_arrays(1, 1, "float16", head=True), *index_arrays(1, 1, (32, 64)))]
-    + [layout.CLASS_NAMES],
+    [
+        spec.name
+        for spec in (*backbone_arrays(1, 1, "float16", head=True), *index_arrays(1, 1, (32, 64), layout.COLUMN_NAMES))
+    ]
+    + [layout.CLASS_NAMES, *layout.COLUMN_NAMES.values()],
 )
 def test_every_name_stands_in_the_specification(name: str) -> None:
     assert name in SPECIFICATION.read_text(encoding="utf-8")

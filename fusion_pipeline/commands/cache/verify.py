@@ -18,7 +18,7 @@ from fusion_pipeline.errors import FormatError, FusionError, StaleError, UsageEr
 
 if TYPE_CHECKING:
     from fusion_pipeline.extract.source import SourceDifference
-    from fusion_pipeline.images.index import ImageFolder
+    from fusion_pipeline.images.listing import ImageListing
     from fusion_pipeline.store import Cache
     from fusion_pipeline.store.care.verify import Report
 
@@ -100,7 +100,7 @@ class _Comparison:
     error: FusionError | None = None
 
     @classmethod
-    def of(cls, home: Cache, folder: ImageFolder) -> _Comparison:
+    def of(cls, home: Cache, folder: ImageListing) -> _Comparison:
         """Compare; what is wrong with the index must not cost the reports on all stores."""
         try:
             return cls(folder.name, inputs.source_differences(home, folder))
