@@ -106,8 +106,9 @@ class Backbone:
     model : str
         ``"timm:NAME"`` or ``"torchvision:NAME"``; ``NAME.TAG`` asks for certain ones of the weights that are published.
     weights : str or None
-        Path of a weights file, ``"package:MODULE/FILE"`` for a file that an installed package ships, or None for what
-        the model's library publishes.
+        Path of a weights file, ``"package:MODULE/FILE"`` for a file that an installed package ships,
+        ``"hub:OWNER/NAME@REVISION/FILE"`` for a file on the Hugging Face hub, or None for what the model's library
+        publishes.
     arguments : mapping
         Passed to the model's constructor.
     preprocessing : mapping

@@ -40,7 +40,7 @@ def own_preprocessing(backbone: Backbone) -> dict[str, Any]:
     'bilinear'
     """
     if backbone.library == "timm":
-        published = _timm_config(backbone)
+        published = timm_config(backbone)
         fields = ("crop_pct", "crop_mode", "interpolation", "mean", "std")
         # The narrower side of the few that are not square.
         return {"input_size": min(published.input_size[1:]), **{name: getattr(published, name) for name in fields}}
@@ -143,6 +143,33 @@ def knows_imagenet(backbone: Backbone, n_classes: int) -> bool:
     return n_classes not in {config.num_classes for config in published if config is not None}
 
 
+def timm_config(backbone: Backbone) -> Any:
+    """Return timm's entry of published weights: the tag's, or the model's default.
+
+    Raises
+    ------
+    UsageError
+        If timm has no such model, or no such weights of it.
+
+    Examples
+    --------
+    >>> timm_config(Backbone("x", "timm:resnet50.tv_in1k")).hf_hub_id
+    'timm/resnet50.tv_in1k'
+    """
+    from timm.models import get_pretrained_cfg, is_model, list_models, list_pretrained  # noqa: PLC0415 - takes seconds
+
+    if not is_model(backbone.architecture):
+        raise UsageError(
+            f"Backbone '{printable(backbone.name)}': timm has no model '{printable(backbone.model_name)}'."
+            f"{_nearest(backbone.architecture, list_models())}"
+        )
+    try:
+        return get_pretrained_cfg(backbone.model_name)
+    except RuntimeError:
+        named = list_pretrained(f"{backbone.architecture}.*")
+        raise _unknown_tag(backbone, [name.partition(".")[2] for name in named]) from None
+
+
 def torchvision_weights(backbone: Backbone) -> Any:
     """Return torchvision's entry of published weights: the tag's, or the model's default.
 
@@ -203,21 +230,6 @@ def _as_module(model: Any) -> nn.Module:
     return model
 
 
-def _timm_config(backbone: Backbone) -> Any:
-    from timm.models import get_pretrained_cfg, is_model, list_models, list_pretrained  # noqa: PLC0415 - takes seconds
-
-    if not is_model(backbone.architecture):
-        raise UsageError(
-            f"Backbone '{printable(backbone.name)}': timm has no model '{printable(backbone.model_name)}'."
-            f"{_nearest(backbone.architecture, list_models())}"
-        )
-    try:
-        return get_pretrained_cfg(backbone.model_name)
-    except RuntimeError:
-        named = list_pretrained(f"{backbone.architecture}.*")
-        raise _unknown_tag(backbone, [name.partition(".")[2] for name in named]) from None
-
-
 def _unknown_tag(backbone: Backbone, tags: Sequence[str]) -> UsageError:
     known = f"It has {', '.join(map(printable, tags))}." if tags else "It has none."
     return UsageError(
@@ -229,7 +241,7 @@ def _unknown_tag(backbone: Backbone, tags: Sequence[str]) -> UsageError:
 def _tag_classes(backbone: Backbone) -> dict[str, int]:
     from timm.models import get_pretrained_cfg  # noqa: PLC0415 - takes seconds
 
-    default, tagged = get_pretrained_cfg(backbone.architecture), _timm_config(backbone)
+    default, tagged = get_pretrained_cfg(backbone.architecture), timm_config(backbone)
     if default is None or tagged.num_classes == default.num_classes:
         return {}
     return {"num_classes": int(tagged.num_classes)}
