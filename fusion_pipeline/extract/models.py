@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -195,14 +196,22 @@ def torchvision_weights(backbone: Backbone) -> Any:
 
 
 class _Hollow(TorchFunctionMode):
-    """Makes the tensors that layers fill, and leaves alone those that constructors compute with."""
+    """Makes the tensors that layers fill, fills none, and leaves alone those that constructors compute with."""
 
     _FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand})
+    # Most of a network's building time is its initial weights, even where there is nothing to write them to.
+    _FILLS = re.compile(
+        "((trunc_|xavier_|kaiming_)?normal|(xavier_|kaiming_)?uniform|fill|constant|zeros?|ones|erfinv|mul|add|clamp)_"
+    )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func in self._FACTORIES and kwargs.get("device") is None:
             kwargs["device"] = "meta"
+        elif self._FILLS.fullmatch(getattr(func, "__name__", "")):
+            filled = args[0] if args else kwargs.get("tensor")
+            if isinstance(filled, torch.Tensor) and filled.is_meta:
+                return filled
         return func(*args, **kwargs)
 
 

@@ -71,10 +71,9 @@ class Network:
         self._has_head = classifier is not None
         if classifier is not None:
             classifier.register_forward_pre_hook(self._keep)
-        probe = torch.rand((_PROBE_IMAGES, 3, input_size, input_size), generator=torch.Generator().manual_seed(0))
         counter = FlopCounterMode(display=False)
         with counter:
-            features, probabilities = self(probe * 2 - 1)
+            features, probabilities = self(_probe(input_size))
         self.multiply_adds = counter.get_total_flops() / 2 / _PROBE_IMAGES
         self.n_features = features.shape[1]
         self.n_classes = 0 if probabilities is None else probabilities.shape[1]
@@ -193,13 +192,19 @@ def build_network(backbone: Backbone, weights: Path, input_size: int, sha256: st
     module = construct(backbone)
     fit_tensors(module, tensors, backbone, weights)
     try:
-        return Network(*tap(module, backbone), input_size)
-    except (AssertionError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0][:120].rstrip(". ")
+        return Network(*tap(module, backbone, _probe(input_size)[:1]), input_size)
+    except (AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0][:120].rstrip(". ") or type(error).__name__
         raise UsageError(
             f"Backbone '{printable(backbone.name)}': {backbone.model} does not take images of {input_size} pixels a "
             f"side ({printable(reason)}). Give another input_size."
         ) from None
+
+
+def _probe(input_size: int) -> torch.Tensor:
+    """Return images to try a network on: noise, always the same."""
+    shape = (_PROBE_IMAGES, 3, input_size, input_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 def _linear_head(

@@ -41,7 +41,9 @@ class PreLogits(nn.Module):
         return self.model.forward_head(maps) if self._labelled else features
 
 
-def tap(module: nn.Module, backbone: Backbone) -> tuple[nn.Module, nn.Module | None]:
+def tap(
+    module: nn.Module, backbone: Backbone, images: torch.Tensor | None = None
+) -> tuple[nn.Module, nn.Module | None]:
     """Find where a network gives its features.
 
     Parameters
@@ -50,6 +52,9 @@ def tap(module: nn.Module, backbone: Backbone) -> tuple[nn.Module, nn.Module | N
         As its library built it.
     backbone : Backbone
         Its record.
+    images : Tensor, optional
+        (n, 3, input_size, input_size): what to try on a model of timm whether its classifier takes in what timm calls
+        its features. Without, it is taken to.
 
     Returns
     -------
@@ -80,13 +85,31 @@ def tap(module: nn.Module, backbone: Backbone) -> tuple[nn.Module, nn.Module | N
             )
         return module, linear[-1]
     model: Any = module
-    classifier = model.get_classifier()
+    classifier = model.get_classifier() if hasattr(model, "get_classifier") else None
     heads = classifier if isinstance(classifier, tuple | list) else (classifier,)
     if all(head is None or isinstance(head, nn.Identity) for head in heads):
         return module, None
     if not knows_imagenet(backbone, int(model.num_classes)):
         return PreLogits(module, labelled=False), None
-    if isinstance(classifier, nn.Linear | nn.Conv2d):
+    if isinstance(classifier, nn.Linear | nn.Conv2d) and (images is None or _takes_features(model, classifier, images)):
         return module, classifier
     wrapped = PreLogits(module, labelled=True)
     return wrapped, wrapped.features
+
+
+def _takes_features(model: Any, classifier: nn.Module, images: torch.Tensor) -> bool:
+    """Try whether a classifier takes in what timm calls its model's features: some normalise them once more."""
+    taken: list[torch.Tensor] = []
+    handle = classifier.register_forward_pre_hook(lambda _module, inputs: taken.append(inputs[0]))
+    try:
+        with torch.inference_mode():
+            maps = model.eval().forward_features(images)
+            features = model.forward_head(maps, pre_logits=True)
+            model.forward_head(maps)
+    finally:
+        handle.remove()
+    return (
+        len(taken) == 1
+        and taken[0].numel() == features.numel()
+        and torch.allclose(taken[0].flatten(), features.flatten(), rtol=1e-3, atol=1e-5)
+    )
