@@ -33,7 +33,7 @@ def backbones(pattern: str | None, everything: bool, settings: Settings, console
     downloaded.
 
     \b
-    Examples:
+    Example:
       fusion backbones
       fusion backbones dinov2
       fusion backbones 'timm:convnext*in1k' --all
