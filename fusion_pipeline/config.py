@@ -272,7 +272,7 @@ def _read_table(name: str, table: Mapping[str, Any], path: Path) -> dict[str, An
         if key in ("mean", "std") and not (len(value) == 3 and all(isinstance(v, int | float) for v in value)):
             raise UsageError(f"{key} in {where} must be three numbers: red, green, blue.")
     weights = table.get("weights")
-    if weights is None or weights.startswith("package:"):
+    if weights is None or weights.startswith(("package:", "hub:")):
         return dict(table)
     return {**table, "weights": _beside(path, weights)}
 

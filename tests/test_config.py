@@ -39,7 +39,8 @@ def test_paths_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
     write(
         tmp_path,
         'data = "images"\ncache = "/team/cache"\nweights = "~/w"\nruns = "s3://b/runs"\n'
-        '[backbone.x]\nweights = "x.pth"\n[backbone.y]\nweights = "package:module/file.pth"\n',
+        '[backbone.x]\nweights = "x.pth"\n[backbone.y]\nweights = "package:module/file.pth"\n'
+        '[backbone.z]\nweights = "hub:owner/name@main/file.pth"\n',
     )
     found = load_settings({}, {}, tmp_path / "below")
     assert found.data == str(tmp_path / "images")
@@ -48,6 +49,7 @@ def test_paths_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
     assert found.runs == "s3://b/runs"
     assert found.backbone["x"]["weights"] == str(tmp_path / "x.pth")
     assert found.backbone["y"]["weights"] == "package:module/file.pth"
+    assert found.backbone["z"]["weights"] == "hub:owner/name@main/file.pth"
 
 
 def test_paths_on_the_command_line_are_left_alone(tmp_path: Path) -> None:

@@ -175,9 +175,24 @@ def configured_backbone(settings: Settings, name: str) -> Backbone | None:
         return None
     record = find_backbone(name, settings.backbone)
     if settings.weights is not None and Path(settings.weights).expanduser().is_dir():
-        file = _file_in(Path(settings.weights).expanduser(), name)
-        return record if file is None else replace(record, weights=str(file), in_order=False)
+        return _with_file_in(Path(settings.weights).expanduser(), record)
     return _with_weights(record, settings.weights, alone=True)
+
+
+def listed_backbones(settings: Settings, pattern: str | None) -> list[Backbone]:
+    """Return the records of the backbones that go by a name, or of all that match a pattern."""
+    from fusion_pipeline.extract.backbones import KNOWN, find_backbone
+
+    names: Sequence[str] = sorted({*KNOWN, *settings.backbone})
+    if pattern is not None:
+        from fusion_pipeline.extract.catalogue import search
+
+        names = search(pattern, [find_backbone(name, settings.backbone) for name in names])
+    records = [find_backbone(name, settings.backbone) for name in names]
+    folder = None if settings.weights is None else Path(settings.weights).expanduser()
+    if folder is not None and not folder.is_dir():  # one file is of one backbone
+        return [_with_weights(record, settings.weights, alone=len(records) == 1) for record in records]
+    return records if folder is None else [_with_file_in(folder, record) for record in records]
 
 
 def load_predictor(settings: Settings, model: str | Path) -> Predictor:
@@ -335,6 +350,12 @@ def _file_in(folder: Path, name: str) -> Path | None:
     return next((file for file in found if file.is_file()), None)
 
 
+def _with_file_in(folder: Path, backbone: Backbone) -> Backbone:
+    """Point a backbone at its file in a folder, if it has one there."""
+    file = _file_in(folder, backbone.name)
+    return backbone if file is None else replace(backbone, weights=str(file), in_order=False)
+
+
 def _with_weights(backbone: Backbone, weights: str | None, *, alone: bool) -> Backbone:
     """Point a backbone at ``--weights``: the file itself, or the backbone's file in that folder.
 
@@ -350,7 +371,7 @@ def _with_weights(backbone: Backbone, weights: str | None, *, alone: bool) -> Ba
                 f"'{printable(weights)}' has no {printable(backbone.name)}.safetensors, .pth or .pt. Put it there, "
                 "name it in fusion.toml, or leave out --weights to take what the library publishes."
             )
-        return backbone if file is None else replace(backbone, weights=str(file), in_order=False)
+        return _with_file_in(path, backbone)
     if not path.is_file():
         raise IncompleteError(f"No weights at '{printable(weights)}'. Correct --weights or FUSION_WEIGHTS.")
     if not alone:

@@ -16,7 +16,7 @@ from fusion_pipeline.extract.network import Network, build_network, find_preproc
 from fusion_pipeline.extract.plan import Plan
 from fusion_pipeline.extract.preparation import NetworkInput, Preparation
 from fusion_pipeline.extract.targets import Target
-from fusion_pipeline.extract.weights import file_sha256, locate_weights
+from fusion_pipeline.extract.weights import file_sha256, lasting_name, locate_weights
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store.care.semantic import softmax_deviation
@@ -122,10 +122,9 @@ class BackboneTarget(Target):
         return {"engine": self.producer.engine.name, "batch_size": self.producer.engine.batch_size}
 
     def source(self) -> Mapping[str, Any]:
-        """Return the model and where its weights were."""
+        """Return the model and where its weights were: of the hub, the repository and the commit."""
         backbone = self._backbone
-        packaged = backbone.weights is None or backbone.weights.startswith("package:")
-        weights = backbone.weights if packaged else str(self._weights.absolute())
+        weights = lasting_name(backbone, self._weights)
         return {"model": backbone.model, "weights": weights, "in_order": backbone.in_order}
 
     @cached_property

@@ -104,10 +104,11 @@ class Backbone:
     name : str
         What the command line and the stores call it.
     model : str
-        ``"timm:NAME"`` or ``"torchvision:NAME"``.
+        ``"timm:NAME"`` or ``"torchvision:NAME"``; ``NAME.TAG`` asks for certain ones of the weights that are published.
     weights : str or None
-        Path of a weights file, ``"package:MODULE/FILE"`` for a file that an installed package ships, or None for what
-        the model's library publishes.
+        Path of a weights file, ``"package:MODULE/FILE"`` for a file that an installed package ships,
+        ``"hub:OWNER/NAME@REVISION/FILE"`` for a file on the Hugging Face hub, or None for what the model's library
+        publishes.
     arguments : mapping
         Passed to the model's constructor.
     preprocessing : mapping
@@ -143,13 +144,18 @@ class Backbone:
 
     @property
     def model_name(self) -> str:
-        """Name in the library, with timm's tag of the weights where it was given."""
+        """Name in the library, with the tag of the weights where it was given."""
         return self.model.partition(":")[2]
 
     @property
     def architecture(self) -> str:
         """Name in the library without a tag: which weights are loaded is told by their sha256."""
-        return self.model_name.partition(".")[0] if self.library == "timm" else self.model_name
+        return self.model_name.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """Which of the published weights the name asks for; empty for the library's default."""
+        return self.model_name.partition(".")[2]
 
 
 def _lite(number: int, size: int, file: str) -> Backbone:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fusion_pipeline.errors import UsageError, printable
 from fusion_pipeline.extract.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.models import construct, implied_arguments, own_preprocessing
+from fusion_pipeline.extract.taps import tap
 from fusion_pipeline.extract.weights import fit_tensors, load_tensors
 
 _HEAD_TOLERANCE = 1e-4
 _PROBE_IMAGES = 2
-
-# What torchvision passes to a constructor only along with weights of its own: the published ones were trained so.
-_TRAINED_WITH = {"inception_v3": {"transform_input": True}, "googlenet": {"transform_input": True}}
 
 
 @dataclass(frozen=True)
@@ -74,10 +71,9 @@ class Network:
         self._has_head = classifier is not None
         if classifier is not None:
             classifier.register_forward_pre_hook(self._keep)
-        probe = torch.rand((_PROBE_IMAGES, 3, input_size, input_size), generator=torch.Generator().manual_seed(0))
         counter = FlopCounterMode(display=False)
         with counter:
-            features, probabilities = self(probe * 2 - 1)
+            features, probabilities = self(_probe(input_size))
         self.multiply_adds = counter.get_total_flops() / 2 / _PROBE_IMAGES
         self.n_features = features.shape[1]
         self.n_classes = 0 if probabilities is None else probabilities.shape[1]
@@ -134,8 +130,7 @@ def find_preprocessing(backbone: Backbone) -> Preprocessing:
     UsageError
         If the library does not know the model, or a value of the configuration is out of range.
     """
-    own = _timm_preprocessing(backbone) if backbone.library == "timm" else _torchvision_preprocessing(backbone)
-    fields = {**own, **backbone.preprocessing}
+    fields = {**own_preprocessing(backbone), **backbone.preprocessing}
     try:
         return Preprocessing(
             input_size=int(fields["input_size"]),
@@ -152,8 +147,7 @@ def find_preprocessing(backbone: Backbone) -> Preprocessing:
 def with_trained_arguments(backbone: Backbone) -> Backbone:
     """Return a record whose arguments say all that published weights need of the constructor.
 
-    That is what torchvision adds for its own weights, and the number of classes of a timm tag where it is not that of
-    the architecture's default tag. Arguments of the record itself win.
+    See `models.implied_arguments`; arguments of the record itself win.
 
     Raises
     ------
@@ -165,9 +159,7 @@ def with_trained_arguments(backbone: Backbone) -> Backbone:
     >>> with_trained_arguments(Backbone("inception", "torchvision:inception_v3")).arguments
     {'transform_input': True}
     """
-    implied = (
-        _TRAINED_WITH.get(backbone.model_name, {}) if backbone.library == "torchvision" else _tag_classes(backbone)
-    )
+    implied = implied_arguments(backbone, find_preprocessing(backbone).input_size)
     return replace(backbone, arguments={**implied, **backbone.arguments})
 
 
@@ -197,57 +189,22 @@ def build_network(backbone: Backbone, weights: Path, input_size: int, sha256: st
         If the weights do not fit, or changed.
     """
     tensors = load_tensors(weights, sha256)
-    module = _construct(backbone)
+    module = construct(backbone)
     fit_tensors(module, tensors, backbone, weights)
-    return Network(module, _find_classifier(module, backbone), input_size)
-
-
-def _construct(backbone: Backbone) -> nn.Module:
-    arguments = dict(backbone.arguments)
     try:
-        if backbone.library == "timm":
-            import timm  # noqa: PLC0415 - takes seconds, and torchvision backbones do without
-
-            return _as_module(timm.create_model(backbone.architecture, pretrained=False, **arguments))
-        return _as_module(_torchvision_model(backbone.model_name, arguments))
-    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0][:120]
+        return Network(*tap(module, backbone, _probe(input_size)[:1]), input_size)
+    except (AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0][:120].rstrip(". ") or type(error).__name__
         raise UsageError(
-            f"Backbone '{printable(backbone.name)}': {backbone.library} cannot build "
-            f"'{printable(backbone.model_name)}' ({printable(reason)}). Check model and arguments."
+            f"Backbone '{printable(backbone.name)}': {backbone.model} does not take images of {input_size} pixels a "
+            f"side ({printable(reason)}). Give another input_size."
         ) from None
 
 
-def _torchvision_model(name: str, arguments: dict[str, Any]) -> Any:
-    from torchvision.models import get_model  # noqa: PLC0415 - takes seconds
-
-    try:
-        # Some spend minutes on initial weights, or warn about them, before they are overwritten.
-        return get_model(name, weights=None, **{"init_weights": False, **arguments})
-    except TypeError:
-        return get_model(name, weights=None, **arguments)
-
-
-def _as_module(model: Any) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{type(model).__name__} is not a network")
-    return model
-
-
-def _find_classifier(module: nn.Module, backbone: Backbone) -> nn.Module | None:
-    if backbone.library == "timm":
-        classifier = module.get_classifier()  # type: ignore[operator]
-    else:
-        linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-        classifier = linear[-1] if linear else None
-    if classifier is None or isinstance(classifier, nn.Identity):
-        return None
-    if not isinstance(classifier, nn.Linear | nn.Conv2d):
-        raise UsageError(
-            f"Backbone '{printable(backbone.name)}': {backbone.model} has no single classifier layer to take features "
-            "from. Choose a variant with one head, or pass arguments = { num_classes = 0 } to use its pooled output."
-        )
-    return classifier
+def _probe(input_size: int) -> torch.Tensor:
+    """Return images to try a network on: noise, always the same."""
+    shape = (_PROBE_IMAGES, 3, input_size, input_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 def _linear_head(
@@ -269,60 +226,6 @@ def _pooled(values: torch.Tensor) -> torch.Tensor:
     if values.ndim == 4:
         return values.mean(dim=(2, 3))
     return values.mean(dim=1) if values.ndim == 3 else values
-
-
-def _timm_preprocessing(backbone: Backbone) -> dict[str, Any]:
-    from timm.models import get_pretrained_cfg, is_model, list_models  # noqa: PLC0415 - takes seconds
-
-    published = get_pretrained_cfg(backbone.model_name, allow_unregistered=True)
-    if published is None or not is_model(backbone.architecture):
-        raise UsageError(
-            f"Backbone '{printable(backbone.name)}': timm has no model '{printable(backbone.model_name)}'."
-            f"{_nearest(backbone.architecture, list_models())}"
-        )
-    size = published.input_size[-1]
-    return {
-        "input_size": size,
-        "crop_pct": published.crop_pct,
-        "crop_mode": published.crop_mode,
-        "interpolation": published.interpolation,
-        "mean": published.mean,
-        "std": published.std,
-    }
-
-
-def _tag_classes(backbone: Backbone) -> dict[str, int]:
-    from timm.models import get_pretrained_cfg  # noqa: PLC0415 - takes seconds
-
-    default = get_pretrained_cfg(backbone.architecture, allow_unregistered=True)
-    tagged = get_pretrained_cfg(backbone.model_name, allow_unregistered=True)
-    if default is None or tagged is None or tagged.num_classes == default.num_classes:
-        return {}
-    return {"num_classes": int(tagged.num_classes)}
-
-
-def _torchvision_preprocessing(backbone: Backbone) -> dict[str, Any]:
-    from torchvision.models import get_model_weights, list_models  # noqa: PLC0415 - takes seconds
-
-    try:
-        preset = get_model_weights(backbone.model_name).DEFAULT.transforms()
-    except ValueError:
-        raise UsageError(
-            f"Backbone '{printable(backbone.name)}': torchvision has no model '{printable(backbone.model_name)}'."
-            f"{_nearest(backbone.model_name, list_models())}"
-        ) from None
-    return {
-        "input_size": preset.crop_size[0],
-        "crop_pct": preset.crop_size[0] / preset.resize_size[0],
-        "interpolation": preset.interpolation.value,
-        "mean": preset.mean,
-        "std": preset.std,
-    }
-
-
-def _nearest(name: str, models: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, models, n=1)
-    return f" Did you mean '{nearest[0]}'?" if nearest else ""
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

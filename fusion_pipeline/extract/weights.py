@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,9 @@ import torch
 from safetensors.torch import load as load_safetensors
 
 from fusion_pipeline.errors import IncompleteError, RefusedError, UsageError, printable
+from fusion_pipeline.extract import hub
 from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.conversion import convert_tensors
 from fusion_pipeline.store.identity import digest_bytes
 
 _PACKAGE = "package:"
@@ -44,8 +45,8 @@ def locate_weights(backbone: Backbone) -> Path:
     IncompleteError
         If the file is not there, its package is not installed, or the download fails.
     """
-    if backbone.weights is None:
-        return _published(backbone)
+    if backbone.weights is None or backbone.weights.startswith(hub.PREFIX):
+        return hub.fetch_published(backbone)
     if backbone.weights.startswith(_PACKAGE):
         return _packaged(backbone, backbone.weights.removeprefix(_PACKAGE))
     path = Path(backbone.weights).expanduser()
@@ -55,6 +56,49 @@ def locate_weights(backbone: Backbone) -> Path:
             f"Correct --weights, or weights in [backbone.{printable(backbone.name)}] of fusion.toml."
         )
     return path
+
+
+def weights_at_hand(backbone: Backbone) -> Path | None:
+    """Return the weights file of a backbone that is on this machine, or None; asks no network.
+
+    Raises
+    ------
+    UsageError
+        If its weights are named in a way that nothing is.
+    """
+    if backbone.weights is None or backbone.weights.startswith(hub.PREFIX):
+        return hub.find_published(backbone)
+    try:
+        path = locate_weights(backbone)
+    except IncompleteError:
+        return None
+    return path if path.is_file() else None
+
+
+def lasting_name(backbone: Backbone, path: Path) -> str | None:
+    """Return what finds a weights file again: its package, its repository and commit, or its path.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Whose it is.
+    path : Path
+        Where `locate_weights` found it.
+
+    Returns
+    -------
+    str or None
+        In the form of `Backbone.weights`; None for what the model's library publishes behind an address.
+
+    Examples
+    --------
+    >>> lasting_name(Backbone("x", "timm:resnet18", weights="w.pth"), Path("/weights/w.pth"))
+    '/weights/w.pth'
+    """
+    if backbone.weights is None or backbone.weights.startswith(hub.PREFIX):
+        found = hub.pinned(path)
+        return backbone.weights if found is None else str(found)
+    return backbone.weights if backbone.weights.startswith(_PACKAGE) else str(path.absolute())
 
 
 def file_sha256(path: Path) -> str:
@@ -113,7 +157,9 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, torch.Tenso
 def fit_tensors(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], backbone: Backbone, path: Path) -> None:
     """Load tensors into a model, in float32, and insist that they fit.
 
-    Only the batch counters of batch normalisation (``num_batches_tracked``) may be missing: inference ignores them.
+    Tensors of the model for another size of input, or under names of another code base, are first converted as the
+    model's library does it. Only the batch counters of batch normalisation (``num_batches_tracked``) may be missing:
+    inference ignores them.
 
     Parameters
     ----------
@@ -135,13 +181,11 @@ def fit_tensors(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], ba
     given = {name: value.float() for name, value in tensors.items() if not _is_counter(name)}
     if backbone.in_order and len(given) == len(expected):
         given = dict(zip(expected, given.values(), strict=True))
-    faults = [f"'{name}' is missing" for name in expected if name not in given]
-    faults += [f"'{name}' is not of this model" for name in given if name not in expected]
-    faults += [
-        f"'{name}' is {tuple(given[name].shape)}, not {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in given and given[name].shape != shape
-    ]
+    if faults := _misfits(expected, given):
+        # Only where it must be: weights that fit as they are need nobody's help.
+        converted = convert_tensors(module, given)
+        if not _misfits(expected, converted):
+            given, faults = converted, []
     if faults:
         more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise RefusedError(
@@ -149,6 +193,18 @@ def fit_tensors(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], ba
             f"{printable('; '.join(faults[:_SHOWN]))}{more}. Check model, arguments and weights."
         )
     module.load_state_dict(given, strict=False)
+
+
+def _misfits(expected: Mapping[str, torch.Size], given: Mapping[str, torch.Tensor]) -> list[str]:
+    """Say which tensors are missing, superfluous or of another shape."""
+    faults = [f"'{name}' is missing" for name in expected if name not in given]
+    faults += [f"'{name}' is not of this model" for name in given if name not in expected]
+    faults += [
+        f"'{name}' is {tuple(given[name].shape)}, not {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in given and given[name].shape != shape
+    ]
+    return faults
 
 
 def _read(path: Path) -> bytes:
@@ -198,50 +254,3 @@ def _packaged(backbone: Backbone, resource: str) -> Path:
             f"which is not installed. Run pip install {printable(distribution)}."
         )
     return Path(spec.origin).parent / file
-
-
-def _published(backbone: Backbone) -> Path:
-    try:
-        return _download_timm(backbone) if backbone.library == "timm" else _download_torchvision(backbone)
-    except IncompleteError:
-        raise
-    except Exception as error:  # the hubs raise whatever their transport raises
-        reason = str(error).strip().split("\n")[0][:120].rstrip(". ") or type(error).__name__
-        raise IncompleteError(
-            f"Weights of backbone '{printable(backbone.name)}' ({backbone.model}) could not be downloaded: "
-            f"{printable(reason)}. Give a file with --weights, or in fusion.toml."
-        ) from None
-
-
-def _download_timm(backbone: Backbone) -> Path:
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415 - only a download needs it
-    from timm.models import get_pretrained_cfg  # noqa: PLC0415
-
-    published = get_pretrained_cfg(backbone.model_name)
-    if published is None or not (published.hf_hub_id or published.url):
-        raise IncompleteError(
-            f"timm publishes no weights for '{printable(backbone.model_name)}' of backbone "
-            f"'{printable(backbone.name)}'. Give a file with --weights, or in fusion.toml."
-        )
-    # Each retry would be a line of its own before ours.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if published.hf_hub_id:
-        return Path(hf_hub_download(published.hf_hub_id, published.hf_hub_filename or "model.safetensors"))
-    return _download_url(str(published.url))
-
-
-def _download_torchvision(backbone: Backbone) -> Path:
-    from torchvision.models import get_model_weights  # noqa: PLC0415 - only a download needs it
-
-    return _download_url(get_model_weights(backbone.model_name).DEFAULT.url)
-
-
-def _download_url(url: str) -> Path:
-    """Fetch a checkpoint into torch's own hub folder; the hash in its name is checked."""
-    name = url.rsplit("/", 1)[1]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stated = re.search(r"-([0-9a-f]{8,})\.", name)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=stated[1] if stated else None)
-    return path

@@ -164,8 +164,9 @@ def test_the_documents_of_the_cache(here: Path) -> None:
 
 def test_the_documents_of_backbones_and_of_failures(here: Path) -> None:
     listed = fusion("backbones", "--json").document
-    assert list(listed) == ["backbones"]
-    assert {tuple(item) for item in listed["backbones"]} == {("name", "model", "weights", "arguments")}
+    assert list(listed) == ["backbones", "more"]
+    what = ("name", "model", "weights", "arguments", "parameters", "features", "input_size", "classes")
+    assert {tuple(item) for item in listed["backbones"]} == {(*what, "at_hand", "url", "problem")}
     failed = fusion("train", "--gate", "embeding", "--json").document
     assert keys(failed) == {"error": dict.fromkeys(("kind", "message", "exit_code"))}
 

@@ -15,8 +15,8 @@ from timm.data.transforms_factory import create_transform
 from torchvision.models import squeezenet1_1
 
 from fusion_pipeline.errors import UsageError
-from fusion_pipeline.extract import network as network_module
 from fusion_pipeline.extract.backbones import Backbone, find_backbone
+from fusion_pipeline.extract.models import construct
 from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
 from tests.builders import N_CLASSES, SIZE, Tiny, random_module, write_pictures, write_weights
 from tests.extract.made import run
@@ -187,7 +187,7 @@ def test_torchvisions_own_arguments_for_its_weights(name: str) -> None:
     backbone = with_trained_arguments(Backbone("x", f"torchvision:{name}"))
     assert backbone.arguments == {"transform_input": True}
     with torch.device("meta"):
-        assert network_module._construct(backbone).transform_input is True
+        assert construct(backbone).transform_input is True
     mine = Backbone("x", f"torchvision:{name}", arguments={"transform_input": False})
     assert with_trained_arguments(mine).arguments == {"transform_input": False}
 

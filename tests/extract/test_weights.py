@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from fusion_pipeline.errors import IncompleteError, RefusedError, UsageError
-from fusion_pipeline.extract.backbones import Backbone, find_backbone
+from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.weights import file_sha256, fit_tensors, load_tensors, locate_weights
 from tests.builders import N_CLASSES, Tiny, random_module
 
@@ -185,53 +185,6 @@ def test_a_file_in_a_package() -> None:
 def test_sha256_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     assert file_sha256(tmp_path / "file") == ("sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
-
-
-def test_the_hub_is_asked_for_what_timm_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    def download(*names: str) -> str:
-        asked.append(names)
-        return str(tmp_path / "model.safetensors")
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert locate_weights(find_backbone("timm:test_resnet.r160_in1k", {})) == tmp_path / "model.safetensors"
-    locate_weights(find_backbone("resnet50", {}))
-    assert asked == [
-        ("timm/test_resnet.r160_in1k", "model.safetensors"),
-        ("timm/resnet50.tv_in1k", "model.safetensors"),
-    ]
-
-
-def test_a_hub_that_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: str) -> str:
-        raise ConnectionError("no route to host\nand a long story\x1b[2J")
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
-    with pytest.raises(IncompleteError, match=r"could not be downloaded: no route to host\. Give a file") as caught:
-        locate_weights(find_backbone("resnet50", {}))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_torchvision_download_checks_the_hash_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str | None]] = []
-
-    def download(url: str, path: str, hash_prefix: str | None = None) -> None:
-        asked.append((url, hash_prefix))
-        Path(path).write_bytes(b"weights")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    backbone = find_backbone("torchvision:squeezenet1_1", {})
-    path = locate_weights(backbone)
-    assert path.read_bytes() == b"weights"
-    assert locate_weights(backbone) == path
-    assert [(url.rsplit("/")[-1], prefix) for url, prefix in asked] == [("squeezenet1_1-b8a52dc0.pth", "b8a52dc0")]
-
-
-def test_a_model_without_published_weights() -> None:
-    with pytest.raises(IncompleteError, match=r"timm publishes no weights for 'test_resnet\.none'|could not be"):
-        locate_weights(Backbone("x", "timm:test_resnet.none"))
 
 
 def test_saved_weights_are_what_the_tests_think(tiny_resnet: Tiny, tensors: dict[str, torch.Tensor]) -> None:
