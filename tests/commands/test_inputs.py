@@ -156,7 +156,7 @@ def test_extract_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPat
 
 @WAYS
 def test_a_cluster_is_opened_for_extract(calls: Calls, monkeypatch: pytest.MonkeyPatch, give: Give) -> None:
-    calls.patch(monkeypatch, "images.index", "list_image_folder", result=SimpleNamespace(ignored=()))
+    calls.patch(monkeypatch, "images.inputs", "list_images", result=SimpleNamespace(ignored=()))
     calls.patch(monkeypatch, "extract.run", "extract")
     calls.patch(monkeypatch, "store", "Cache", result=CACHE)
     calls.patch(monkeypatch, "cluster", "Cluster", result=nullcontext("the cluster"))
@@ -182,7 +182,7 @@ def test_a_cluster_is_opened_for_extract(calls: Calls, monkeypatch: pytest.Monke
 def test_what_is_no_cluster(
     calls: Calls, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, message: str
 ) -> None:
-    calls.patch(monkeypatch, "images.index", "list_image_folder", result=SimpleNamespace(ignored=()))
+    calls.patch(monkeypatch, "images.inputs", "list_images", result=SimpleNamespace(ignored=()))
     calls.patch(monkeypatch, "store", "Cache", result=CACHE)
     found = failure(code, "extract", "--data", "x", "--backbone", "xception", "--scheduler", "tcp://[::1]:1", *words)
     assert message in found
