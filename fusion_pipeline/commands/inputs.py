@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, UsageError, printable
+from fusion_pipeline.errors import FusionError, IncompleteError, UsageError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.cluster import Cluster
@@ -207,26 +207,6 @@ def opened_cache(settings: Settings) -> Cache:
     from fusion_pipeline.store import Cache
 
     return Cache(settings.cache, copy=settings.local_copy, single_writer=settings.single_writer)
-
-
-def opened_place(place: str, given_as: str, *, single_writer: bool = False) -> Cache:
-    """Return a cache that the command line names in another way than by ``--cache``.
-
-    Parameters
-    ----------
-    place : str
-        Its folder or URL.
-    given_as : str
-        How it is named, such as ``as FROM``: for what is said if there is something else.
-    single_writer : bool
-        See `fusion_pipeline.store.Cache`.
-    """
-    from fusion_pipeline.store import Cache
-
-    try:
-        return Cache(place, single_writer=single_writer)
-    except FormatError as error:
-        raise FormatError(str(error).replace("with --cache.", f"{given_as}.")) from error
 
 
 def source_differences(home: Cache, folder: ImageListing) -> tuple[SourceDifference, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,10 +20,10 @@ from fusion_pipeline.extract.source import hash_images
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.listing import ImageListing
-from fusion_pipeline.store import Cache, DatasetStores, Store
+from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.care.mending import DamagedStore, restore_manifests
 from fusion_pipeline.store.care.semantic import ROWS, verify_all, verify_semantic
-from fusion_pipeline.store.care.verify import NEWER, Report, verify_dataset
+from fusion_pipeline.store.care.verify import NEWER, Report
 from fusion_pipeline.store.identity import differences, recipe_of
 
 
@@ -90,36 +90,6 @@ class Repair:
     looked_at: int = 0
 
 
-def damaged_stores(stores: DatasetStores) -> list[Report]:
-    """Read every store of a data set; return the reports on those with damage that only computing mends.
-
-    The index comes first: it says whose rows the others hold.
-    """
-    return _damaged(verify_dataset(stores))
-
-
-def _damaged(reports: Iterable[Report]) -> list[Report]:
-    found = [report for report in reports if report.damage]
-    return sorted(found, key=lambda report: report.store is not None and report.store.is_backbone)
-
-
-def restore(cache: Cache, dataset: str | None = None) -> tuple[str, ...]:
-    """Restore what needs no images: manifests from their second copies, the copies, the list of current stores.
-
-    Parameters
-    ----------
-    cache : Cache
-    dataset : str, optional
-        Only this data set.
-
-    Returns
-    -------
-    tuple of str
-        What was restored.
-    """
-    return tuple(path for name in cache if dataset in (None, name) for path in restore_manifests(cache[name]))
-
-
 def repair(
     folder: ImageListing | None,
     cache: Cache,
@@ -156,14 +126,16 @@ def repair(
     Repair
         With the reasons why stores could not be repaired: their images are not at hand, or others by now.
     """
-    restored = restore(cache, dataset)
     names = [name for name in cache if dataset in (None, name)]
+    restored = tuple(path for name in names for path in restore_manifests(cache[name]))
     reports = [report for name in names for report in verify_all(cache[name], semantic=semantic)]
     wrong = frozenset(report.store.manifest_digest for report in reports if report.store and _wrong_rows(report))
     workshop = _Workshop(folder, cache, find_backbone, options, progress, tell, wrong, semantic)
     stores: list[Repaired] = []
     failures: list[Unrepaired] = []
-    for report in _damaged(reports):
+    # The indexes come first: they say whose rows the others hold.
+    damaged = [report for report in reports if report.damage]
+    for report in sorted(damaged, key=lambda report: report.store is not None and report.store.is_backbone):
         try:
             stores.append(workshop.mend(report))
         except FusionError as error:

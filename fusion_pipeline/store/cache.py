@@ -35,6 +35,8 @@ class Cache:
         A folder for copies of what is read from a remote cache: every file is fetched once, and checked each time.
     single_writer : bool
         The caller vouches that nobody else writes there meanwhile: an object store that ignores conditions is taken.
+    given_as : str
+        How whoever reads the message gave the location, and gives another one if there is something else there.
 
     Raises
     ------
@@ -52,11 +54,18 @@ class Cache:
     []
     """
 
-    def __init__(self, location: str | Path, *, copy: str | Path | None = None, single_writer: bool = False) -> None:
+    def __init__(
+        self,
+        location: str | Path,
+        *,
+        copy: str | Path | None = None,
+        single_writer: bool = False,
+        given_as: str = "with --cache",
+    ) -> None:
         self.backend = open_backend(location, single_writer=single_writer)
         self.copy = None if copy is None else open_backend(copy)
         self.single_writer = single_writer
-        _refuse_other_folders(self.backend)
+        _refuse_other_folders(self.backend, given_as)
 
     @property
     def location(self) -> str:
@@ -343,23 +352,21 @@ def _is_dataset(backend: Backend, name: str) -> bool:
     )
 
 
-def _refuse_other_folders(backend: Backend) -> None:
+def _refuse_other_folders(backend: Backend, given_as: str) -> None:
     """Refuse a place that holds something else, before anything is read from it or written into it."""
     where = printable(backend.location)
     if backend.is_local and backend.length("") is not None:
-        raise FormatError(f"'{where}' is a file, not a cache. Give the folder of the cache with --cache.")
+        raise FormatError(f"'{where}' is a file, not a cache. Give the folder of the cache {given_as}.")
     found = backend.entries("")
     names = [name for name in found.names if not name.startswith(".") and name != "README.md"]
     if MANIFEST in names:
-        raise FormatError(
-            f"'{where}' is a store inside a cache. Give the folder that holds its data sets with --cache."
-        )
+        raise FormatError(f"'{where}' is a store inside a cache. Give the folder that holds its data sets {given_as}.")
     if ATTEMPTS in names or CURRENT in names or any(backend.length(f"{name}/{MANIFEST}") is not None for name in names):
-        raise FormatError(f"'{where}' is a data set inside a cache. Give the folder above it with --cache.")
+        raise FormatError(f"'{where}' is a data set inside a cache. Give the folder above it {given_as}.")
     # An empty folder is nobody's, and may be all that a run left which was killed at its first step.
     foreign = [name for name in names if name in found.files or backend.list(name)]
     if foreign and not any(_is_dataset(backend, name) for name in names):
         raise FormatError(
             f"'{where}' is not a fusion cache: it holds '{printable(foreign[0])}' and no store. "
-            "Give a cache, or an empty or new folder, with --cache."
+            f"Give a cache, or an empty or new folder, {given_as}."
         )

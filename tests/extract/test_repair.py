@@ -10,9 +10,10 @@ import pytest
 
 from fusion_pipeline.errors import IncompleteError, IntegrityError, StaleError
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.repair import Repair, damaged_stores, repair
+from fusion_pipeline.extract.repair import Repair, repair
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache, Store
+from fusion_pipeline.store.care.verify import verify_dataset
 from tests.builders import Tiny, write_picture, write_pictures, write_weights
 from tests.extract.made import OPTIONS, contents, run
 from tests.store.made import swap_features
@@ -32,6 +33,11 @@ def mend(data: Path, cache: Path, *tinies: Tiny, semantic: bool = False, **optio
     known = {tiny.name: tiny.backbone for tiny in tinies}
     with_options = Options(**{**OPTIONS, "batch_size": 2, "partition_rows": 7, **options})  # type: ignore[arg-type]
     return repair(list_image_folder(data), Cache(cache), known.get, with_options, semantic=semantic)
+
+
+def damaged_in(cache: Path) -> list[str]:
+    """Return the folders of the stores that verifying names."""
+    return [report.folder for report in verify_dataset(Cache(cache)["flowers"]) if report.damage]
 
 
 def flip(path: Path) -> None:
@@ -70,7 +76,7 @@ def test_only_what_is_damaged_is_computed(
     (repaired,) = result.stores
     assert repaired.is_identical
     assert repaired.result.computed == computed
-    assert damaged_stores(Cache(cache)["flowers"]) == []
+    assert damaged_in(cache) == []
     now = Cache(cache)["flowers"]["small_resnet"]
     assert now.manifest.content == store.manifest.content
     assert now.manifest.attempt != store.manifest.attempt
@@ -87,7 +93,7 @@ def test_an_index_is_repaired_first(data: Path, cache: Path, tiny_resnet: Tiny, 
     assert [item.before.name for item in result.stores] == ["index", "small_resnet"]
     assert all(item.is_identical for item in result.stores)
     assert result.stores[1].result.computed == 4
-    assert damaged_stores(Cache(cache)["flowers"]) == []
+    assert damaged_in(cache) == []
 
 
 def manifest_of(store: Store) -> Path:
@@ -100,12 +106,12 @@ def test_a_manifest_is_restored_from_its_copy(
 ) -> None:
     store = run(data, cache, tiny_resnet).backbones[0].store
     harm(manifest_of(store))
-    assert [report.folder for report in damaged_stores(Cache(cache)["flowers"])] == [store.folder]
+    assert damaged_in(cache) == [store.folder]
     result = mend(data, cache)
     assert result.restored == (f"flowers/{store.folder}/manifest.json",)
     assert result.stores == ()
     assert manifest_of(store).read_bytes() == store.manifest_bytes
-    assert damaged_stores(Cache(cache)["flowers"]) == []
+    assert damaged_in(cache) == []
 
 
 def test_a_store_without_a_good_manifest_says_so(data: Path, cache: Path, tiny_resnet: Tiny) -> None:

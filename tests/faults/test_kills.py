@@ -145,7 +145,8 @@ def test_training_killed(desk: Desk, tally: Tally, tmp_path: Path, times: int) -
         command = desk.command(*train, name="killed")
         command.process.join(generator.uniform(seconds / 2, seconds))
         command.process.kill()
-        if command.wait() == 0:
+        if command.wait() == 0:  # too late: the machine was busier when the undisturbed run was timed
+            seconds *= 0.9
             continue
         with tally.fault():
             assert tree_bytes(cache) == before

@@ -35,10 +35,11 @@ def migrate(names: tuple[str, ...], place: str, settings: Settings, console: Con
     Example:
       fusion cache migrate --cache /mnt/old/features --to s3://team/features
     """
+    from fusion_pipeline.store import Cache
     from fusion_pipeline.store.care.migrate import migrate as copy_all
 
     source = inputs.opened_cache(settings)
-    target = inputs.opened_place(place, "with --to", single_writer=settings.single_writer)
+    target = Cache(place, single_writer=settings.single_writer, given_as="with --to")
     done = []
     chosen = inputs.named_datasets(source, names)
     places = [f"{name}/{folder}" for name in chosen or source for folder in source.backend.entries(name).folders]

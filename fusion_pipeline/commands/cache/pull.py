@@ -34,5 +34,7 @@ def pull(
     Example:
       fusion cache pull s3://team/features --backbone xception,resnet50
     """
-    places = (inputs.opened_place(place, "as FROM"), inputs.opened_cache(settings))
-    copy_stores(settings, console, places, names, all_versions=all_versions)
+    from fusion_pipeline.store import Cache
+
+    source = Cache(place, given_as="as FROM")
+    copy_stores(settings, console, (source, inputs.opened_cache(settings)), names, all_versions=all_versions)

@@ -31,5 +31,7 @@ def push(
     Example:
       fusion cache push s3://team/features
     """
-    places = (inputs.opened_cache(settings), inputs.opened_place(place, "as TO", single_writer=settings.single_writer))
-    copy_stores(settings, console, places, names, all_versions=all_versions)
+    from fusion_pipeline.store import Cache
+
+    target = Cache(place, single_writer=settings.single_writer, given_as="as TO")
+    copy_stores(settings, console, (inputs.opened_cache(settings), target), names, all_versions=all_versions)

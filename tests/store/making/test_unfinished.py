@@ -99,14 +99,17 @@ def test_what_a_stopped_run_made_otherwise_is_not_begun_anew_unasked(backend: Ba
 
 def test_another_store_and_another_budget_are_begun_unasked(backend: Backend) -> None:
     stopped(backend)
+    before = list(backend.walk(""))
     refuse_other_recipe(backend, DATASET, "beta", OTHERWISE)
     refuse_other_recipe(backend, "nothing", "alpha", OTHERWISE)
     refuse_other_recipe(backend, DATASET, "alpha", {**RECIPE, "budget": {"max_pixels": 3}})
+    assert list(backend.walk("")) == before, "what the stopped run left was touched"
 
 
 def test_an_attempt_with_nothing_done_stops_nobody(backend: Backend) -> None:
-    stopped(backend, partitions=0)
+    folder = stopped(backend, partitions=0).folder
     refuse_other_recipe(backend, DATASET, "alpha", OTHERWISE)
+    assert list(attempt_folders(backend, DATASET)) == [folder], "and it stays where it was"
 
 
 def test_an_attempt_that_somebody_is_at_stops_nobody(backend: Backend) -> None:

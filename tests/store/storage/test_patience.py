@@ -57,8 +57,15 @@ def test_on_a_slow_line_large_objects_take_their_time(hasty: Any) -> None:
 @pytest.mark.parametrize("code", [403, 503])
 def test_any_answer_is_one(hasty: Any, code: int) -> None:
     """Who may only write is not told what is there, and who asks too often is told nothing."""
-    backend = hasty(lambda request: slow(request) if request.command == "PUT" else status(code)(request))
-    backend.write("a", LARGE)
+    asked: list[str] = []
+
+    def answer(request: Answer) -> None:
+        asked.append(request.command)
+        (slow if request.command == "PUT" else status(code))(request)
+
+    hasty(answer).write("a", LARGE)
+    assert asked.count("PUT") == 1, "it was sent again"
+    assert "HEAD" in asked, "it was sent before anything was asked"
 
 
 @pytest.mark.parametrize("call", ["read", "write"])
