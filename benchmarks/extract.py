@@ -37,12 +37,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from fusion_pipeline.extract.backbones import PAPER, Backbone, find_backbone
+from fusion_pipeline.extract.backbones import PAPER, Backbone, Preprocessing, find_backbone
 from fusion_pipeline.extract.decoders import make_decoder
 from fusion_pipeline.extract.engines.choice import choose_engine
 from fusion_pipeline.extract.loading import ImageLoader, Job, Task
 from fusion_pipeline.extract.meter import Meter
-from fusion_pipeline.extract.network import build_network, find_preprocessing
+from fusion_pipeline.extract.network import Network, build_network, find_preprocessing
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.plan import Plan
 from fusion_pipeline.extract.preparation import NetworkInput, Preparation, Prepared
@@ -75,6 +75,8 @@ class Work:
     precision : str
     repeat : int
         How often both sides are run, in turn.
+    engines : sequence of str
+        Those that are compared.
     """
 
     images: ImageListing
@@ -82,6 +84,7 @@ class Work:
     device: str
     precision: str
     repeat: int
+    engines: Sequence[str]
 
     def backbone(self, name: str) -> Backbone:
         """Return a backbone with random weights."""
@@ -139,19 +142,18 @@ def plain_loop(work: Work, name: str) -> float:
 
 def speed(work: Work, name: str) -> Iterator[str]:
     """Yield how much faster an extraction is than a plain loop, by engine."""
-    engines = ["eager", "compiled"] if work.device == "cpu" else ["auto"]
-    rates: dict[str, list[float]] = {engine: [] for engine in ["plain", *engines]}
+    rates: dict[str, list[float]] = {engine: [] for engine in ["plain", *work.engines]}
     build: dict[str, float] = {}
     for _ in range(work.repeat):
         rates["plain"].append(plain_loop(work, name))
-        for engine in engines:
+        for engine in work.engines:
             result = work.extract([name], engine=engine)
             computing = work_seconds(result)
             rates[engine].append(len(work.images) / computing)
             build[engine] = max(build.get(engine, 0.0), result.seconds - computing)
     plain = statistics.median(rates["plain"])
     yield f"{name:<12} plain loop {plain:>7.2f} images/s"
-    for engine in engines:
+    for engine in work.engines:
         ratio = statistics.median(ours / theirs for ours, theirs in zip(rates[engine], rates["plain"], strict=True))
         rate = statistics.median(rates[engine])
         long = LONG_RUN / plain / (LONG_RUN / rate + build[engine])
@@ -161,7 +163,8 @@ def speed(work: Work, name: str) -> Iterator[str]:
             f"with {build[engine]:.0f} s to build it, {long:.2f} times over {LONG_RUN:,} images  "
             f"{_verdict(long, wanted)}"
         )
-    yield f"{name:<12} outputs differ from the eager ones by {_difference(work, name):.1e} of the greatest (float32)"
+    differ = f"{_difference(work, name):.1e} of the greatest"
+    yield f"{name:<12} {work.engines[-1]} outputs differ from the eager ones on the CPU by {differ} ({work.precision})"
 
 
 def work_seconds(result: Extraction) -> float:
@@ -171,7 +174,7 @@ def work_seconds(result: Extraction) -> float:
 
 def one_pass(work: Work, names: Sequence[str]) -> Iterator[str]:
     """Yield how much longer one pass over several backbones takes than their forward passes."""
-    for engine in ["eager", "compiled"] if work.device == "cpu" else ["auto"]:
+    for engine in work.engines:
         result = work.extract(names, engine=engine)
         forward = result.verdict.stages["forward"].seconds
         ratio = work_seconds(result) / forward
@@ -249,7 +252,7 @@ def _forward_rate(work: Work, names: Sequence[str], engine_name: str = "auto") -
     for name in names:
         record = work.backbone(name)
         preprocessing = find_preprocessing(record)
-        network = build_network(record, Path(str(record.weights)), preprocessing.input_size)
+        network = _network(record, preprocessing)
         plan = Plan(work.device, engine=engine_name, precision=work.precision)
         engine = choose_engine(name, network, preprocessing, plan, images=len(work.images))
         size = preprocessing.input_size
@@ -284,17 +287,21 @@ class _Idle:
 def _difference(work: Work, name: str) -> float:
     record = work.backbone(name)
     preprocessing = find_preprocessing(record)
-    network = build_network(record, Path(str(record.weights)), preprocessing.input_size)
     prepare = NetworkInput.of(preprocessing)
     images = []
-    for row in range(8):
+    for row in range(min(8, len(work.images))):
         with Image.open(_path(work.images.place(row))) as file:
             images.append(prepare(file.convert("RGB"))[0])
-    engines = [choose_engine(name, network, preprocessing, Plan("cpu", engine=engine)) for engine in ("eager", "auto")]
-    if work.device == "cpu":
-        engines[1] = choose_engine(name, network, preprocessing, Plan("cpu", engine="compiled", batch_size=8))
-    plain, ours = (engine.forward(np.stack(images))[0] for engine in engines)
+    batch = np.stack(images)
+    plans = [Plan("cpu", "eager"), Plan(work.device, work.engines[-1], work.precision, len(batch))]
+    plain, ours = (
+        choose_engine(name, _network(record, preprocessing), preprocessing, plan).forward(batch)[0] for plan in plans
+    )
     return float(np.abs(ours - plain).max() / np.abs(plain).max())
+
+
+def _network(record: Backbone, preprocessing: Preprocessing) -> Network:
+    return build_network(record, Path(str(record.weights)), preprocessing.input_size)
 
 
 def _model(record: Backbone) -> Any:
@@ -356,6 +363,7 @@ def main() -> None:
     parser.add_argument("--together", nargs="+", default=list(PAPER), help="the backbones of one pass")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--engines", nargs="+", help="those to compare; eager and compiled on a CPU, auto on a GPU")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--scratch", type=Path, default=None)
     options = parser.parse_args()
@@ -365,7 +373,8 @@ def main() -> None:
         folder = options.images or make_images(Path(name) / "made", options.made)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(name) / "compiled")
         images = first(list_image_folder(folder), options.number if options.images else options.made)
-        work = Work(images, Path(name), options.device, options.precision, options.repeat)
+        engines = options.engines or (["eager", "compiled"] if options.device == "cpu" else ["auto"])
+        work = Work(images, Path(name), options.device, options.precision, options.repeat, engines)
         if options.part == "peak":
             print(*peak(work))
             return

@@ -100,7 +100,7 @@ def _filled(images: np.ndarray, size: int) -> np.ndarray:
 def _quiet_compiler() -> Iterator[None]:
     import torch._dynamo  # noqa: PLC0415 - takes a second
 
-    loggers = [logging.getLogger(name) for name in ("torch._dynamo", "torch._inductor")]
+    loggers = [logging.getLogger(name) for name in ("torch._dynamo", "torch._inductor", "torch.utils.cpp_extension")]
     levels = [logger.level for logger in loggers]
     limits: dict[str, Any] = dict.fromkeys(("recompile_limit", "accumulated_recompile_limit"), _PROGRAMS_AT_ONCE)
     with warnings.catch_warnings(), torch._dynamo.config.patch(limits):
