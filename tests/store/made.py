@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.identity import canonical_json, digest
-from fusion_pipeline.store.layout import CLASS_NAMES, GroupEncoder, backbone_arrays, index_arrays
+from fusion_pipeline.store.layout import CLASS_NAMES, COLUMN_NAMES, SPLITS, GroupEncoder, backbone_arrays, index_arrays
 from fusion_pipeline.store.making.attempt import Attempt
 from fusion_pipeline.store.manifest import FileEntry, Manifest
 from fusion_pipeline.store.paths import manifest_copy, store_folder
@@ -94,12 +94,15 @@ def root_of(store: Store) -> Path:
     return Path(store.backend.location)
 
 
-def publish_index(root: Path | str, version: str = VERSION, made_by: str = "test") -> Store:
-    """Publish an index of `ROWS` samples in two classes."""
+def publish_index(
+    root: Path | str, version: str = VERSION, made_by: str = "test", *, split: Sequence[str] = ()
+) -> Store:
+    """Publish an index of `ROWS` samples in two classes, with splits if some are given."""
     backend = Cache(root).backend
     paths = [b"a/0.png", b"a/\xff.png", b"b/2.png", b"b/3.png", b"b/4.png"]
-    specs = index_arrays(ROWS, sum(map(len, paths)), (32,))
-    encoder = GroupEncoder(specs, ROWS, PARTITION_ROWS, {CLASS_NAMES: ["a", "b"]})
+    specs = index_arrays(ROWS, sum(map(len, paths)), (32,), [SPLITS] if split else [])
+    names = {CLASS_NAMES: ["a", "b"]} | ({COLUMN_NAMES[SPLITS]: sorted(set(split))} if split else {})
+    encoder = GroupEncoder(specs, ROWS, PARTITION_ROWS, names)
     attempt = Attempt.open(backend, DATASET, "index", {"kind": "index", "decoder": made_by}, encoder)
     for number in range(encoder.partitions):
         samples = SAMPLES[number * PARTITION_ROWS : (number + 1) * PARTITION_ROWS]
@@ -114,6 +117,8 @@ def publish_index(root: Path | str, version: str = VERSION, made_by: str = "test
         "sha256": np.array([list(bytes.fromhex(sample)) for sample in SAMPLES], np.uint8),
         "label": np.array([0, 0, 1, 1, 1], np.int32),
     }
+    if split:
+        whole[SPLITS] = np.array([sorted(set(split)).index(text) for text in split], np.int32)
     manifest, _ = attempt.publish(kind="index", dataset_digest=version, samples=SAMPLES, arrays=whole, made={})
     return open_store(backend, manifest)
 

@@ -164,7 +164,7 @@ def _write_npy(store: Store, folder: Path) -> Path:
     samples = _Samples(store)
     with (folder / "samples.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["row", "path", "sha256", "label", "class_name"])
+        table.writerow(["row", "path", "sha256", "label", "class_name", *samples.columns])
         for rows in _partitions(store):
             table.writerows((row, *sample) for row, sample in enumerate(samples.between(rows), rows.start))
     return folder
@@ -197,11 +197,11 @@ def _write_parquet(store: Store, path: Path) -> Path:
     matrices = [_blocks(store, name) for name in (layout.STATUS, *_matrices(store))]
     samples = _Samples(store)
     # Features hardly compress and never repeat, so that a dictionary of them is lost work.
-    options = {"compression": "NONE", "use_dictionary": ["class_name"]}
+    options = {"compression": "NONE", "use_dictionary": ["class_name", *samples.columns]}
     with ParquetWriter(file, schema, **options) as writer:
         for rows, (status, *blocks) in zip(_partitions(store), zip(*matrices, strict=True), strict=True):
-            paths, sums, labels, classes = zip(*samples.between(rows), strict=True)
-            columns = [paths, [sha256 or None for sha256 in sums], labels, classes, status]
+            paths, sums, *others = zip(*samples.between(rows), strict=True)
+            columns = [paths, [sha256 or None for sha256 in sums], *others, status]
             lists = [pyarrow.FixedSizeListArray.from_arrays(block.reshape(-1), block.shape[1]) for block in blocks]
             arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, schema, strict=False)]
             writer.write_table(pyarrow.Table.from_arrays([*arrays, *lists], schema=schema))
@@ -213,6 +213,7 @@ def _schema(store: Store) -> Any:
 
     text, described = pyarrow.string(), {"names": _NAMES, **describe(store)}
     fields = {"sample_path": text, "sha256": text, "label": pyarrow.int32(), "class_name": text}
+    fields |= dict.fromkeys(_Samples(store).columns, text)
     fields["status"] = pyarrow.uint8()
     for name in _matrices(store):
         array = store.array(name)
@@ -255,22 +256,30 @@ class _Rows:
 
 
 class _Samples:
-    """What the index says of each sample, from front to back."""
+    """What the index says of each sample, from front to back; `columns` are those that not every index has."""
 
     def __init__(self, store: Store) -> None:
         self._classes = _class_names(store)
         names = (layout.PATH_BYTES, layout.PATH_OFFSETS, layout.SHA256, layout.LABELS)
         self._bytes, self._offsets, self._sums, self._labels = (_Rows(store.index.array(name)) for name in names)
+        columns = {layout.SPLITS: store.splits, layout.GROUPS: store.groups}
+        self.columns = {name: found for name, found in columns.items() if found is not None}
 
-    def between(self, rows: slice) -> Iterator[tuple[str, str, int, str]]:
-        """Yield path, sha256 (empty for a file that could not be read), label and class name of some samples."""
+    def between(self, rows: slice) -> Iterator[tuple[Any, ...]]:
+        """Yield path, sha256 (empty for a file that could not be read), label, class name and columns of samples."""
         ends = self._offsets.between(rows.start, rows.stop + 1).tolist()
         content = self._bytes.between(ends[0], ends[-1]).tobytes()
         sums, labels = (column.between(rows.start, rows.stop) for column in (self._sums, self._labels))
-        for (start, end), sha256, label in zip(pairwise(ends), sums, labels.tolist(), strict=True):
-            path = content[start - ends[0] : end - ends[0]]
-            yield written_name(path), sha256.tobytes().hex() if sha256.any() else "", label, self._classes[label]
+        found = zip(pairwise(ends), sums, labels.tolist(), range(rows.start, rows.stop), strict=True)
+        for (start, end), sha256, label, row in found:
+            path = written_name(content[start - ends[0] : end - ends[0]])
+            others = (_written_text(texts[row]) for texts in self.columns.values())
+            yield path, sha256.tobytes().hex() if sha256.any() else "", label, self._classes[label], *others
 
 
 def _class_names(store: Store) -> list[str]:
-    return [written_name(name.encode("utf-8", "surrogateescape")) for name in store.class_names]
+    return [_written_text(name) for name in store.class_names]
+
+
+def _written_text(text: str) -> str:
+    return written_name(text.encode("utf-8", "surrogateescape"))

@@ -88,6 +88,21 @@ def test_parquet(store: Store, tmp_path: Path) -> None:
     assert (described["manifest"], described["index_manifest"]) == (store.manifest_digest, store.index.manifest_digest)
 
 
+def test_splits_are_written_where_there_are_some(tmp_path: Path) -> None:
+    splits = ["train", "", "test", "train\n", "test"]
+    publish_index(tmp_path / "cache", split=splits)
+    store, as_written = publish(tmp_path / "cache"), ["train", "", "test", "train%0A", "test"]
+    assert store.splits == tuple(splits)
+    folder = export([store], tmp_path / "npy", "npy")["alpha"]
+    with (folder / "samples.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["row", "path", "sha256", "label", "class_name", "split"]
+    assert [row[-1] for row in rows] == as_written
+    table = parquet.ParquetFile(export([store], tmp_path / "parquet", "parquet")["alpha"]).read()
+    assert table.column_names[3:6] == ["class_name", "split", "status"]
+    assert table["split"].to_pylist() == as_written
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_several_stores_say_what_they_were(tmp_path: Path, file_format: Format) -> None:
     publish_index(tmp_path / "cache")
