@@ -133,7 +133,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    rgba = _convert(image, "RGBA")
+    rgba = _convert(_convert(image, "LA") if image.mode == "La" else image, "RGBA")
     canvas = Image.new("RGB", image.size, (255, 255, 255))
     canvas.paste(rgba, mask=rgba)
     return canvas

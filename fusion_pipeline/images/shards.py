@@ -154,7 +154,7 @@ def _members(file: Path) -> Iterator[Member]:
             size = os.fstat(stream.fileno()).st_size
             end = 0
             for info in archive:
-                if not end < archive.offset <= size:  # a length below zero would be read for ever
+                if info.size < 0 or not end < archive.offset <= size:  # else some would be read for ever
                     raise _damaged(file, info.offset)
                 end = archive.offset
                 name = _checked_name(file, info)
