@@ -10,6 +10,8 @@ import os
 import queue
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
@@ -31,6 +33,8 @@ from fusion_pipeline.store import Cache
 from fusion_pipeline.store.making.attempt import Attempt
 from tests.builders import Tiny, count_opens, write_picture
 from tests.extract.made import computed, contents, run
+from tests.images.samples import encode
+from tests.images.test_colour import STORED, UPRIGHT, exif, picture
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
@@ -67,6 +71,47 @@ def test_processes_give_what_threads_give(processes: ProcessDecoder, pictures: l
                 assert all(np.array_equal(one, two) for one, two in zip(ours, theirs, strict=True))
             assert found.decode > 0
             assert found.resize > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "colour"),
+    [
+        (encode(Image.new("RGB", (40, 30), (1, 2, 3)), "PNG"), (1, 2, 3)),
+        (encode(Image.new("1", (40, 30), 255), "PNG"), (255, 255, 255)),
+        (encode(Image.new("L", (40, 30), 7), "PNG"), (7, 7, 7)),
+        (encode(Image.new("LA", (40, 30), (0, 51)), "PNG"), (204, 204, 204)),
+        (encode(Image.new("RGBA", (40, 30), (0, 100, 255, 51)), "PNG"), (204, 224, 255)),
+        (encode(Image.new("RGB", (40, 30), (1, 2, 3)).quantize(2), "PNG"), (1, 2, 3)),
+        (encode(Image.new("RGB", (40, 30), (1, 2, 3)).quantize(2), "PNG", transparency=0), (255, 255, 255)),
+        (encode(Image.new("CMYK", (40, 30), (51, 0, 255, 51)), "TIFF"), (163, 204, 0)),
+        (encode(Image.new("I;16", (40, 30), 0x1234), "TIFF"), (0x12, 0x12, 0x12)),
+        (encode(Image.new("I", (40, 30), 70_000), "TIFF"), (255, 255, 255)),
+        (encode(Image.new("F", (40, 30), 0.2), "TIFF"), (51, 51, 51)),
+        (encode(Image.new("YCbCr", (40, 30), (9, 128, 128)), "TIFF"), (9, 9, 9)),
+        (encode(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG"), (9, 8, 7)),
+        (encode(Image.new("RGB", (100, 1), (9, 8, 7)), "PNG"), (9, 8, 7)),
+    ],
+    ids=["RGB", "1", "L", "LA", "RGBA", "P", "clear P", "CMYK", "I;16", "I", "F", "YCbCr", "a pixel", "a strip"],
+)
+def test_golden_pixels_in_thumbnails_and_network_input(
+    processes: ProcessDecoder, content: bytes, colour: tuple[int, ...]
+) -> None:
+    for decoder in (processes, ThreadDecoder(DecodeBudget())):
+        (network,), (small, large), (squashed,) = decoder(content, WAYS).image.arrays
+        for square in (network.transpose(1, 2, 0), small, large, squashed.transpose(1, 2, 0)):
+            np.testing.assert_array_equal(square, np.broadcast_to(colour, square.shape))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_in_thumbnails_and_network_input(processes: ProcessDecoder, orientation: int) -> None:
+    stored = Image.fromarray(picture(STORED[orientation], block=16))
+    content = encode(stored, "PNG", exif=exif(orientation))
+    for decoder in (processes, ThreadDecoder(DecodeBudget())):
+        _, (small, large), (squashed,) = decoder(content, WAYS).image.arrays
+        for square in (small, large, squashed.transpose(1, 2, 0)):
+            size = len(square)
+            middles = square[np.ix_([size // 4, 3 * size // 4], [size // 6, size // 2, 5 * size // 6])]
+            np.testing.assert_array_equal(middles, picture(UPRIGHT))
 
 
 def test_budget_and_bad_files_are_told(processes: ProcessDecoder, tmp_path: Path) -> None:
@@ -198,6 +243,33 @@ def test_little_shared_memory_is_made_do_with(pictures: list[bytes], monkeypatch
     finally:
         del found
         decoder.close()
+
+
+TAKE_ALL = """
+from fusion_pipeline.errors import ClusterError
+from fusion_pipeline.extract.decoders import _shared_memory
+memory = _shared_memory(2, 4096)
+memory.buf[:] = bytes([1]) * memory.size
+print(memory.size)
+memory.close()
+memory.unlink()
+try:
+    _shared_memory(2, 1 << 20)
+except ClusterError as error:
+    print(error)
+"""
+
+
+def test_a_container_with_little_shared_memory() -> None:
+    """Without its being reserved, the first write beyond it would kill the process."""
+    mount = "mount -t tmpfs -o size=100k none /dev/shm"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("no mount name space of one's own is to be had")
+    command = ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$0" -c "$1"', sys.executable, TAKE_ALL]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    size, line = run.stdout.splitlines()
+    assert int(size) == 16 * 4096, "of 64, halved twice"
+    assert line.startswith("No shared memory for 2 processes that decode images (No space left on device).")
 
 
 def test_no_shared_memory_is_told_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
