@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 import queue
 import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from fusion_pipeline.extract.preparation import Preparation, PreparedImage, deco
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 
 _SLOTS_PER_WORKER = 32
+_SHARED = Path("/dev/shm")  # noqa: S108 - nothing is made there by a name that could be guessed
 
 
 class Timed(NamedTuple):
@@ -43,8 +46,8 @@ class Decoder(ABC):
         ------
         MemoryError
             If there is not enough memory.
-        ClusterError
-            If the process that was at it died.
+        BrokenProcessPool
+            If a process died, be it at this image or at another one.
         """
 
     @abstractmethod
@@ -86,6 +89,11 @@ class ProcessDecoder(Decoder):
         Number of processes.
     preparations : sequence of Preparation
         All that may be asked for.
+
+    Raises
+    ------
+    ClusterError
+        If there is no shared memory.
     """
 
     def __init__(self, budget: DecodeBudget, workers: int, preparations: Sequence[Preparation]) -> None:
@@ -93,10 +101,9 @@ class ProcessDecoder(Decoder):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__, "timm.data.transforms_factory"])
         self._slot_bytes = max(1, sum(preparation.n_bytes for preparation in set(preparations)))
-        slots = workers * _SLOTS_PER_WORKER
-        self._memory = SharedMemory(create=True, size=slots * self._slot_bytes)
+        self._memory = _shared_memory(workers, self._slot_bytes)
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(slots):
+        for slot in range(self._memory.size // self._slot_bytes):
             self._free.put(slot)
         self._pool = ProcessPoolExecutor(
             workers, mp_context=context, initializer=_attach, initargs=(self._memory.name, budget)
@@ -111,11 +118,6 @@ class ProcessDecoder(Decoder):
         start = None if slot is None else slot * self._slot_bytes
         try:
             reason, arrays, decode, resize = self._pool.submit(_work, content, tuple(preparations), start).result()
-        except BrokenProcessPool:
-            raise ClusterError(
-                "A process that decodes images died, perhaps for lack of memory. Run the same command again, with "
-                "fewer --workers or a smaller --max-megapixels; nothing that was written is lost."
-            ) from None
         except BaseException:
             if slot is not None:
                 self._free.put(slot)
@@ -140,9 +142,41 @@ class ProcessDecoder(Decoder):
 
 def make_decoder(options: Options, device: str, preparations: Sequence[Preparation]) -> Decoder:
     """Return what decodes images for networks on a device."""
-    if options.in_processes(device):
+    # A worker of Dask is a daemon, as a rule, and must not have processes of its own.
+    if options.in_processes(device) and not multiprocessing.current_process().daemon:
         return ProcessDecoder(options.budget, options.threads, preparations)
     return ThreadDecoder(options.budget)
+
+
+def _shared_memory(workers: int, slot_bytes: int) -> SharedMemory:
+    """Return memory for up to `_SLOTS_PER_WORKER` images a process: containers often have little of it."""
+    slots = workers * _SLOTS_PER_WORKER
+    while True:
+        try:
+            return _reserved(slots * slot_bytes)
+        except OSError as error:
+            slots //= 2
+            if slots < workers or error.errno != errno.ENOSPC:
+                raise ClusterError(
+                    f"No shared memory for {workers} processes that decode images ({error.strerror}). Use --decode-in "
+                    "threads or fewer --workers, or give the container more (docker run --shm-size 1g)."
+                ) from None
+
+
+def _reserved(size: int) -> SharedMemory:
+    """Return shared memory that is really there: of what is only promised, the first write kills a process."""
+    memory = SharedMemory(create=True, size=size)
+    with suppress(FileNotFoundError):  # only Linux shows it as a file
+        descriptor = os.open(_SHARED / memory.name, os.O_RDWR)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError:
+            memory.close()
+            memory.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+    return memory
 
 
 class _Placed(NamedTuple):

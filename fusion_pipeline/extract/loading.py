@@ -7,12 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
 
-from fusion_pipeline.errors import UnusableDataError, printable
+from fusion_pipeline.errors import ClusterError, UnusableDataError, printable
 from fusion_pipeline.extract.decoders import Decoder
 from fusion_pipeline.extract.meter import Meter
 from fusion_pipeline.extract.preparation import Preparation, Prepared, PreparedImage
@@ -217,6 +218,12 @@ class ImageLoader:
             raise UnusableDataError(
                 f"No memory left to decode image '{printable(place_name(place))}'. "
                 "Use fewer --workers, a smaller --batch-size, or a smaller --max-megapixels."
+            ) from None
+        except BrokenProcessPool:
+            raise ClusterError(
+                f"A process that decodes images died at '{printable(place_name(place))}' or at an image beside it: "
+                "too little memory, or a file that crashes it. Run the same command again, with fewer --workers or "
+                "a smaller --max-megapixels; nothing that was written is lost."
             ) from None
         for stage, seconds in (("decode", timed.decode), ("resize", timed.resize)):
             meter.seconds[stage] += seconds

@@ -37,13 +37,16 @@ _SIGNATURES: Final = (
     ("GIF", re.compile(rb"GIF8[79]a")),
     ("BMP", re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)),
     ("DIB", re.compile(rb"[\x28\x34\x38\x40\x6c\x7c]\0\0\0.{8}\x01\0", re.DOTALL)),
-    ("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]")),
+    ("TIFF", re.compile(rb"II[*+]\0(?!.{4}CR)|MM\0[*+]", re.DOTALL)),  # CR: a camera's raw file, Canon's CR2
     ("PPM", re.compile(rb"P[1-6f][\s#]")),
     ("JPEG2000", re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51")),
     ("AVIF", re.compile(rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1).{4}(?:.{4}){0,8}?avi[fs])", re.DOTALL)),
 )
 _OPTIONAL_FEATURES: Final = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}  # a build of Pillow may lack them
 _PNG_BIT_DEPTH: Final = 24  # offset of that byte in the header
+_KEYS_MISREAD: Final = (2, 4, 16)  # bits at which Pillow scales a PNG's samples, but not its colour key
+_JPEG2000_END: Final = b"\xff\xd9"  # two bytes that no coded picture has inside
+_SUBFILE_TAG: Final = 254
 _QUIET: Final = PillowWarningsIgnored()
 
 
@@ -88,7 +91,7 @@ class Reason(enum.IntEnum):
     Examples
     --------
     >>> f"rose.jpg: {Reason(3).text}"
-    'rose.jpg: damaged or cut short'
+    'rose.jpg: damaged, cut short or of an unknown kind'
     """
 
     OK = 0
@@ -111,7 +114,7 @@ _REASON_TEXTS: Final = {
     Reason.OK: "read",
     Reason.EMPTY: "empty file",
     Reason.NOT_AN_IMAGE: "not an image in a format that is read",
-    Reason.DAMAGED: "damaged or cut short",
+    Reason.DAMAGED: "damaged, cut short or of an unknown kind",
     Reason.TOO_MANY_PIXELS: "more pixels than the decode budget allows",
     Reason.TOO_LARGE: "more bytes than the decode budget allows",
     Reason.UNREADABLE: "cannot be read: not there, no permission, or not a file",
@@ -299,13 +302,12 @@ def _is_built_in(image_format: str) -> bool:
 def _decode_as(image_format: str, content: bytes, max_pixels: int) -> Decoded:
     try:
         with Image.open(io.BytesIO(content), formats=[image_format]) as image:
-            if image.width * image.height > max_pixels:
-                return Decoded(None, Reason.TOO_MANY_PIXELS)
-            if max(image.size) > MAX_ASPECT * min(image.size):
-                return Decoded(None, Reason.ELONGATED)
+            reason = _judge_header(image_format, image, content, max_pixels)
+            if reason is not Reason.OK:
+                return Decoded(None, reason)
             image.load()
-            if image_format == "PNG" and content[_PNG_BIT_DEPTH] == 16:
-                image.info.pop("transparency", None)  # Pillow would compare the key's low bytes with the high bytes
+            if image_format == "PNG" and image.mode != "P" and content[_PNG_BIT_DEPTH] in _KEYS_MISREAD:
+                image.info.pop("transparency", None)
             return Decoded(upright_rgb(image), Reason.OK)
     except MemoryError:
         raise
@@ -315,3 +317,16 @@ def _decode_as(image_format: str, content: bytes, max_pixels: int) -> Decoded:
         return Decoded(None, Reason.UNSUPPORTED)
     except Exception:  # hostile bytes raise a dozen types in Pillow's plugins: a list of them would be incomplete
         return Decoded(None, Reason.DAMAGED)
+
+
+def _judge_header(image_format: str, image: Image.Image, content: bytes, max_pixels: int) -> Reason:
+    """Return why the pixels are not to be read, or OK."""
+    if image.width * image.height > max_pixels:
+        return Reason.TOO_MANY_PIXELS
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        return Reason.ELONGATED
+    if getattr(image, "tag_v2", {}).get(_SUBFILE_TAG, 0) & 1:  # a small copy of another page: a camera's raw file
+        return Reason.NOT_AN_IMAGE
+    if image_format == "JPEG2000" and _JPEG2000_END not in content:  # what is missing would be black
+        return Reason.DAMAGED
+    return Reason.OK

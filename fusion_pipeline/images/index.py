@@ -118,7 +118,8 @@ def _check_classes(root: Path, paths: Sequence[bytes], classes: Sequence[bytes])
     for class_name in classes:
         if not samples[class_name]:
             raise UnusableDataError(
-                f"Class '{printable(class_name)}' in {quoted(root)} has no images. Add some, or remove its folder."
+                f"Class '{printable(class_name)}' in {quoted(root)} has no images; at least 1 is needed. Add some, "
+                "or remove its folder."
             )
     if len(classes) == 1:
         raise UnusableDataError(

@@ -53,7 +53,7 @@ def list_manifest(file: Path, *, name: str, follow_symlinks: bool = False) -> Im
     IncompleteError
         For a path that is not there, or pyarrow that is not.
     RefusedError
-        For a symbolic link, and for what is no file.
+        For a symbolic link, also on the way from the table's folder to an image, and for what is no file.
 
     Examples
     --------
@@ -68,48 +68,62 @@ def list_manifest(file: Path, *, name: str, follow_symlinks: bool = False) -> Im
     (('1.png', '2.png'), (0, 1), ('cat', 'dog'), ('train', 'test'))
     """
     lines = _parquet_lines(file) if file.suffix.lower() == ".parquet" else _text_lines(file)
-    seen: dict[bytes, str] = {}
-    rows = [_row(file, where, columns, seen, follow_symlinks) for where, columns in lines]
-    return list_rows(file, name, rows)
+    table = _Table(file, follow_symlinks)
+    return list_rows(file, name, [table.row(where, columns) for where, columns in lines])
 
 
-def _row(file: Path, where: str, columns: Mapping[str, str], seen: dict[bytes, str], follow_symlinks: bool) -> ImageRow:
-    for column in _NEEDED:
-        if not columns[column]:
-            raise UnusableDataError(
-                f"{_upper(where)} of {quoted(file)} has no {column}. Fill it in, or remove the {_kind(where)}."
-            )
-    place = os.path.normpath(os.path.join(os.fsencode(file.parent), os.fsencode(columns["path"])))
-    if place in seen:
-        raise UnusableDataError(
-            f"{_upper(where)} of {quoted(file)} names '{printable(columns['path'])}' again, after {seen[place]}. "
-            "Remove one of them."
-        )
-    seen[place] = where
-    _check_file(file, where, columns["path"], place, follow_symlinks)
-    base = os.path.join(os.fsencode(file.parent), b"")
-    path = os.path.relpath(place, base) if not os.path.isabs(columns["path"]) else place.removeprefix(base)
-    return ImageRow(path, columns["label"], place, columns.get("split", ""), columns.get("group", ""))
+class _Table:
+    """A table whose rows are looked up one by one, and what was seen of them so far."""
 
+    def __init__(self, file: Path, follow_symlinks: bool) -> None:
+        self._file = file
+        self._base = os.path.join(os.fsencode(file.parent), b"")
+        self._follow_symlinks = follow_symlinks
+        self._seen: dict[bytes, str] = {}
+        self._is_linked: dict[bytes, bool] = {}
 
-def _check_file(file: Path, where: str, path: str, place: bytes, follow_symlinks: bool) -> None:
-    named = f"{_upper(where)} of {quoted(file)} names '{printable(path)}'"
-    try:
-        status = os.lstat(place)
-        if stat.S_ISLNK(status.st_mode):
-            if not follow_symlinks:
-                raise RefusedError(
-                    f"{named}, a symbolic link. Give --follow-symlinks if what it points to can be trusted."
+    def row(self, where: str, columns: Mapping[str, str]) -> ImageRow:
+        """Return the image of a row, which must be there."""
+        for column in _NEEDED:
+            if not columns[column]:
+                raise UnusableDataError(
+                    f"{_upper(where)} of {quoted(self._file)} has no {column}. Fill it in, or remove the "
+                    f"{_kind(where)}."
                 )
+        place = os.path.normpath(os.path.join(self._base, os.fsencode(columns["path"])))
+        named = f"{_upper(where)} of {quoted(self._file)} names '{printable(columns['path'])}'"
+        if place in self._seen:
+            raise UnusableDataError(f"{named} again, after {self._seen[place]}. Remove one of them.")
+        self._seen[place] = where
+        self._check_file(named, place)
+        is_relative = not os.path.isabs(columns["path"])
+        path = os.path.relpath(place, self._base) if is_relative else place.removeprefix(self._base)
+        return ImageRow(path, columns["label"], place, columns.get("split", ""), columns.get("group", ""))
+
+    def _check_file(self, named: str, place: bytes) -> None:
+        try:
+            status = os.lstat(place)
+            if not self._follow_symlinks and (stat.S_ISLNK(status.st_mode) or self._is_in_linked(place)):
+                what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "which lies behind a symbolic link"
+                raise RefusedError(f"{named}, {what}. Give --follow-symlinks if what it points to can be trusted.")
             status = os.stat(place)
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        reason = error.strerror if isinstance(error, OSError) else "no such name can be"
-        raise IncompleteError(
-            f"{named}, which is not there ({reason}). Paths are relative to the manifest's folder: "
-            "correct or remove it."
-        ) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise RefusedError(f"{named}, which is no file. Correct or remove it.")
+        except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+            reason = error.strerror if isinstance(error, OSError) else "no such name can be"
+            raise IncompleteError(
+                f"{named}, which is not there ({reason}). Paths are relative to the manifest's folder: "
+                "correct or remove it."
+            ) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise RefusedError(f"{named}, which is no file. Correct or remove it.")
+
+    def _is_in_linked(self, place: bytes) -> bool:
+        """Tell whether a folder between the table's and the image is a link; above it, links are the user's own."""
+        folder = os.path.dirname(place)
+        if len(folder) < len(self._base) or not folder.startswith(self._base):
+            return False
+        if folder not in self._is_linked:
+            self._is_linked[folder] = os.path.islink(folder) or self._is_in_linked(folder)
+        return self._is_linked[folder]
 
 
 def _text_lines(file: Path) -> Iterator[_Line]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError, printable
+from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, RefusedError, UnusableDataError, printable
 from fusion_pipeline.images.decode import Member
 from fusion_pipeline.images.listing import ImageListing, ImageRow, list_rows
 from fusion_pipeline.images.walk import IMAGE_EXTENSIONS, quoted
@@ -79,23 +79,28 @@ def shards_in(folder: Path, *, follow_symlinks: bool = False) -> list[Path]:
         )
     except OSError:
         return []  # whoever lists it as a folder says why
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
-    if any(entry.is_dir() for entry in entries):
+    # Not entry.is_dir(), which raises for a link to itself.
+    if any(os.path.isdir(entry) for entry in entries):
         return []
     named = [entry for entry in entries if entry.name.lower().endswith(SUFFIX)]
-    for entry in named:
-        if entry.is_symlink() and not follow_symlinks:
-            raise RefusedError(
-                f"{quoted(Path(entry.path))} is a symbolic link. Give --follow-symlinks if what it points to can be "
-                "trusted."
-            )
-        if not entry.is_file():
-            raise RefusedError(f"{quoted(Path(entry.path))} is no file. Remove it, or make it one.")
+    packed = [entry for entry in entries if ".tar." in entry.name.lower() or entry.name.lower().endswith(".tgz")]
     if named:
-        for entry in entries:
-            if ".tar." in entry.name.lower() or entry.name.lower().endswith(".tgz"):
-                refuse_compressed(Path(entry.path))
+        for entry in (*named, *packed):
+            _check_shard(entry, follow_symlinks)
+        for entry in packed:
+            refuse_compressed(Path(entry.path))
     return [Path(entry.path) for entry in named]
+
+
+def _check_shard(entry: os.DirEntry[str], follow_symlinks: bool) -> None:
+    """Refuse a link that is not to be followed, and what would block whoever opens it."""
+    if entry.is_symlink() and not follow_symlinks:
+        raise RefusedError(
+            f"{quoted(Path(entry.path))} is a symbolic link. Give --follow-symlinks if what it points to can be "
+            "trusted."
+        )
+    if not os.path.isfile(entry):
+        raise RefusedError(f"{quoted(Path(entry.path))} is no file. Remove it, or make it one.")
 
 
 def list_shards(root: Path, files: Sequence[Path], *, name: str) -> ImageListing:
@@ -146,17 +151,24 @@ def _members(file: Path) -> Iterator[Member]:
     place = os.fsencode(file)
     try:
         with open(file, "rb") as stream, tarfile.open(fileobj=stream, mode="r:", encoding="utf-8") as archive:
+            size = os.fstat(stream.fileno()).st_size
+            end = 0
             for info in archive:
+                if info.size < 0 or not end < archive.offset <= size:  # else some would be read for ever
+                    raise _damaged(file, info.offset)
+                end = archive.offset
                 name = _checked_name(file, info)
                 if info.isreg():
                     yield Member(place, info.offset_data, info.size, name)
             _check_end(file, stream, archive)
-    except tarfile.TarError as error:
+    except FusionError:
+        raise
+    except OSError as error:
+        raise IncompleteError(f"{quoted(file)} cannot be read: {error.strerror}. Check its permissions.") from None
+    except Exception as error:  # hostile headers raise half a dozen types in tarfile, RecursionError among them
         raise FormatError(
             f"{quoted(file)} is no tar file that can be read ({printable(str(error))}). Make or fetch it again."
         ) from None
-    except OSError as error:
-        raise IncompleteError(f"{quoted(file)} cannot be read: {error.strerror}. Check its permissions.") from None
 
 
 def _checked_name(file: Path, info: tarfile.TarInfo) -> bytes:
@@ -172,7 +184,7 @@ def _checked_name(file: Path, info: tarfile.TarInfo) -> bytes:
             "tar --dereference --hard-dereference -cf."
         )
     name = info.name.encode("utf-8", "surrogateescape")
-    parts = [part for part in name.split(b"/") if part != b"."]
+    parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
     if b".." in parts or name.startswith(b"/"):
         raise RefusedError(
             f"Member '{printable(info.name)}' of {quoted(file)} leads out of the archive. Do not trust the file."
@@ -185,7 +197,11 @@ def _check_end(file: Path, stream: BinaryIO, archive: tarfile.TarFile) -> None:
     stream.seek(archive.offset)
     block = stream.read(tarfile.BLOCKSIZE)
     if block != bytes(tarfile.BLOCKSIZE):
-        raise FormatError(f"{quoted(file)} is damaged or cut short at byte {archive.offset:,}. Make or fetch it again.")
+        raise _damaged(file, archive.offset)
+
+
+def _damaged(file: Path, offset: int) -> FormatError:
+    return FormatError(f"{quoted(file)} is damaged or cut short at byte {offset:,}. Make or fetch it again.")
 
 
 def _is_hidden(name: bytes) -> bool:

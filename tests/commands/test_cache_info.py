@@ -116,7 +116,7 @@ def test_a_store_that_was_really_extracted() -> None:
 def test_codes_of_a_later_version(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "status", np.array([0, 200, 3, 3, 0], np.uint8))
     (found,) = facts(fusion("cache", "info", "alpha").output)
-    assert found["bad rows"] == "2 damaged or cut short, 1 code 200 of a later version"
+    assert found["bad rows"] == "2 damaged, cut short or of an unknown kind, 1 code 200 of a later version"
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import itertools
+import multiprocessing
 import os
 import queue
+import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +24,17 @@ from PIL import Image
 
 from fusion_pipeline.errors import ClusterError
 from fusion_pipeline.extract import loading, preparation
-from fusion_pipeline.extract.decoders import ProcessDecoder, ThreadDecoder
+from fusion_pipeline.extract.decoders import ProcessDecoder, ThreadDecoder, Timed, make_decoder
 from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.preparation import NetworkInput, Squares
 from fusion_pipeline.images.decode import DecodeBudget, Reason
+from fusion_pipeline.store import Cache
 from fusion_pipeline.store.making.attempt import Attempt
 from tests.builders import Tiny, count_opens, write_picture
-from tests.extract.made import contents, run
+from tests.extract.made import computed, contents, run
+from tests.images.samples import encode
+from tests.images.test_colour import STORED, UPRIGHT, exif, picture
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
@@ -62,6 +73,47 @@ def test_processes_give_what_threads_give(processes: ProcessDecoder, pictures: l
             assert found.resize > 0
 
 
+@pytest.mark.parametrize(
+    ("content", "colour"),
+    [
+        (encode(Image.new("RGB", (40, 30), (1, 2, 3)), "PNG"), (1, 2, 3)),
+        (encode(Image.new("1", (40, 30), 255), "PNG"), (255, 255, 255)),
+        (encode(Image.new("L", (40, 30), 7), "PNG"), (7, 7, 7)),
+        (encode(Image.new("LA", (40, 30), (0, 51)), "PNG"), (204, 204, 204)),
+        (encode(Image.new("RGBA", (40, 30), (0, 100, 255, 51)), "PNG"), (204, 224, 255)),
+        (encode(Image.new("RGB", (40, 30), (1, 2, 3)).quantize(2), "PNG"), (1, 2, 3)),
+        (encode(Image.new("RGB", (40, 30), (1, 2, 3)).quantize(2), "PNG", transparency=0), (255, 255, 255)),
+        (encode(Image.new("CMYK", (40, 30), (51, 0, 255, 51)), "TIFF"), (163, 204, 0)),
+        (encode(Image.new("I;16", (40, 30), 0x1234), "TIFF"), (0x12, 0x12, 0x12)),
+        (encode(Image.new("I", (40, 30), 70_000), "TIFF"), (255, 255, 255)),
+        (encode(Image.new("F", (40, 30), 0.2), "TIFF"), (51, 51, 51)),
+        (encode(Image.new("YCbCr", (40, 30), (9, 128, 128)), "TIFF"), (9, 9, 9)),
+        (encode(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG"), (9, 8, 7)),
+        (encode(Image.new("RGB", (100, 1), (9, 8, 7)), "PNG"), (9, 8, 7)),
+    ],
+    ids=["RGB", "1", "L", "LA", "RGBA", "P", "clear P", "CMYK", "I;16", "I", "F", "YCbCr", "a pixel", "a strip"],
+)
+def test_golden_pixels_in_thumbnails_and_network_input(
+    processes: ProcessDecoder, content: bytes, colour: tuple[int, ...]
+) -> None:
+    for decoder in (processes, ThreadDecoder(DecodeBudget())):
+        (network,), (small, large), (squashed,) = decoder(content, WAYS).image.arrays
+        for square in (network.transpose(1, 2, 0), small, large, squashed.transpose(1, 2, 0)):
+            np.testing.assert_array_equal(square, np.broadcast_to(colour, square.shape))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_in_thumbnails_and_network_input(processes: ProcessDecoder, orientation: int) -> None:
+    stored = Image.fromarray(picture(STORED[orientation], block=16))
+    content = encode(stored, "PNG", exif=exif(orientation))
+    for decoder in (processes, ThreadDecoder(DecodeBudget())):
+        _, (small, large), (squashed,) = decoder(content, WAYS).image.arrays
+        for square in (small, large, squashed.transpose(1, 2, 0)):
+            size = len(square)
+            middles = square[np.ix_([size // 4, 3 * size // 4], [size // 6, size // 2, 5 * size // 6])]
+            np.testing.assert_array_equal(middles, picture(UPRIGHT))
+
+
 def test_budget_and_bad_files_are_told(processes: ProcessDecoder, tmp_path: Path) -> None:
     assert processes(b"text", WAYS).image.reason is Reason.NOT_AN_IMAGE
     large = write_picture(tmp_path / "large.png", seed=1, size=(200, 200)).read_bytes()
@@ -87,17 +139,176 @@ def test_without_room_pixels_are_copied(
     assert all(map(np.array_equal, found.arrays[0], expected.arrays[0]))
 
 
-def test_a_process_that_is_killed_is_told(pictures: list[bytes]) -> None:
+class Killing:
+    """A preparation that kills who is at it, as a file does that crashes its decoder."""
+
+    n_bytes = 1
+
+    def __call__(self, image: Image.Image) -> tuple[np.ndarray, ...]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return ()
+
+
+class Hungry:
+    """A preparation for which there is not enough memory."""
+
+    n_bytes = 1
+
+    def __call__(self, image: Image.Image) -> tuple[np.ndarray, ...]:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (16 << 30, hard))
+        return (np.zeros(64 << 30, dtype=np.uint8),)
+
+
+class KilledAtItsStart(DecodeBudget):
+    """A budget that kills the process that is given it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return signal.raise_signal, (signal.SIGKILL,)
+
+
+def test_a_process_that_is_killed_between_two_images(pictures: list[bytes]) -> None:
     decoder = ProcessDecoder(DecodeBudget(), 1, WAYS)
     try:
         decoder(pictures[0], WAYS)
         (worker,) = decoder._pool._processes
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: decoder._pool._broken)
-        with pytest.raises(ClusterError, match=r"A process that decodes images died.*fewer --workers"):
+        with pytest.raises(BrokenProcessPool):
             decoder(pictures[0], WAYS)
     finally:
         decoder.close()
+
+
+@pytest.mark.parametrize(
+    ("budget", "way"),
+    [(DecodeBudget(), Killing()), (KilledAtItsStart(), Squares())],
+    ids=["at an image", "at its start"],
+)
+def test_a_process_that_is_killed(pictures: list[bytes], budget: DecodeBudget, way: Any) -> None:
+    decoder = ProcessDecoder(budget, 1, [way])
+    try:
+        with pytest.raises(BrokenProcessPool):
+            decoder(pictures[0], [way])
+    finally:
+        decoder.close()
+
+
+def test_a_process_without_memory(pictures: list[bytes]) -> None:
+    decoder = ProcessDecoder(DecodeBudget(), 1, [Hungry(), Squares()])
+    try:
+        with pytest.raises(MemoryError):
+            decoder(pictures[0], [Hungry()])
+        assert decoder(pictures[0], [Squares()]).image.reason is Reason.OK
+    finally:
+        decoder.close()
+
+
+def test_processes_are_no_copies_of_one_with_threads(processes: ProcessDecoder, pictures: list[bytes]) -> None:
+    """A copy would have the locks of threads that it has not."""
+    processes(pictures[0], WAYS)
+    for worker in processes._pool._processes:
+        parent = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1]
+        assert int(parent) != os.getpid()
+
+
+def test_a_daemon_decodes_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a worker of Dask is: it must not have processes of its own."""
+    options = Options(decode_in="processes", workers=1)
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {"daemon": True})
+    assert isinstance(make_decoder(options, "cuda", WAYS), ThreadDecoder)
+
+
+def little_memory(room: int) -> Callable[[int, int, int], None]:
+    """Return what takes memory where there is no more than `room`."""
+
+    def allocate(_descriptor: int, _start: int, size: int) -> None:
+        if size > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return allocate
+
+
+def test_little_shared_memory_is_made_do_with(pictures: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    one = sum(way.n_bytes for way in WAYS)
+    monkeypatch.setattr(os, "posix_fallocate", little_memory(5 * one))
+    decoder = ProcessDecoder(DecodeBudget(), 2, WAYS)
+    try:
+        assert decoder._free.qsize() == 4
+        found = [decoder(content, WAYS).image for content in pictures]
+        expected = [ThreadDecoder(DecodeBudget())(content, WAYS).image for content in pictures]
+        assert all(
+            np.array_equal(ours.arrays[0], theirs.arrays[0]) for ours, theirs in zip(found, expected, strict=True)
+        )
+    finally:
+        del found
+        decoder.close()
+
+
+TAKE_ALL = """
+from fusion_pipeline.errors import ClusterError
+from fusion_pipeline.extract.decoders import _shared_memory
+memory = _shared_memory(2, 4096)
+memory.buf[:] = bytes([1]) * memory.size
+print(memory.size)
+memory.close()
+memory.unlink()
+try:
+    _shared_memory(2, 1 << 20)
+except ClusterError as error:
+    print(error)
+"""
+
+
+def test_a_container_with_little_shared_memory() -> None:
+    """Without its being reserved, the first write beyond it would kill the process."""
+    mount = "mount -t tmpfs -o size=100k none /dev/shm"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("no mount name space of one's own is to be had")
+    command = ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$0" -c "$1"', sys.executable, TAKE_ALL]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    size, line = run.stdout.splitlines()
+    assert int(size) == 16 * 4096, "of 64, halved twice"
+    assert line.startswith("No shared memory for 2 processes that decode images (No space left on device).")
+
+
+def test_no_shared_memory_is_told_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(Path("/dev/shm").iterdir())
+    monkeypatch.setattr(os, "posix_fallocate", little_memory(0))
+    with pytest.raises(ClusterError, match=r"^No shared memory for 2 processes .* \(No space left on device\)\. Use"):
+        ProcessDecoder(DecodeBudget(), 2, WAYS)
+    assert set(Path("/dev/shm").iterdir()) == before
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Path:
+    for row in range(16):
+        write_picture(tmp_path / "flowers" / ("rose" if row % 2 else "iris") / f"{row:02}.png", seed=row)
+    return tmp_path / "flowers"
+
+
+def test_a_death_costs_what_was_not_written(
+    flowers: Path, tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = contents(run(flowers, tmp_path / "undisturbed", tiny_resnet))
+    true, calls = ProcessDecoder.__call__, itertools.count()
+
+    def killing(self: ProcessDecoder, *arguments: Any) -> Timed:
+        if next(calls) == 12:
+            for worker in list(self._pool._processes):
+                os.kill(worker, signal.SIGKILL)
+        return true(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessDecoder, "__call__", killing)
+        with pytest.raises(
+            ClusterError, match=r"died at '.*/\d+\.png' or at an image beside it: .* nothing .* is lost"
+        ):
+            run(flowers, tmp_path / "cache", tiny_resnet, decode_in="processes")
+    assert Cache(tmp_path / "cache")["flowers"].stores() == ()
+    again = run(flowers, tmp_path / "cache", tiny_resnet, decode_in="processes")
+    assert contents(again) == expected
+    assert computed(again) == [12, 12] or computed(again) == [8, 8]
 
 
 def test_an_extraction_in_processes_is_the_same(

@@ -215,7 +215,7 @@ def test_bad_images_stop_and_are_all_listed(
     with pytest.raises(UnusableDataError, match="2 of 9 images cannot be used") as caught:
         run(bad_data, cache, tiny_resnet)
     listed = str(caught.value).splitlines()[1:]
-    assert listed == ["  rose/001.png: empty file", "  tulip/002.png: damaged or cut short"]
+    assert listed == ["  rose/001.png: empty file", "  tulip/002.png: damaged, cut short or of an unknown kind"]
     assert sum(forwards) == 4  # the first partition; nothing after the first bad image
     assert Cache(cache)["flowers"].stores() == ()
 

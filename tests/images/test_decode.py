@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from PIL import Image
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.images import decode as decode_module
 from fusion_pipeline.images.decode import DecodeBudget, RawFile, Reason, decode, decoder_identity, read_file
-from tests.images.samples import bombs, encode, png
+from tests.images.samples import bombs, encode, png, png_with, tiff
 
 BUDGET = DecodeBudget()
 ROSE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
@@ -74,6 +76,14 @@ def test_each_format_is_read(image_format: str) -> None:
         (EPS, Reason.NOT_AN_IMAGE),
         (b"8BPS\0\1" + bytes(40), Reason.NOT_AN_IMAGE),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Reason.NOT_AN_IMAGE),
+        (b"\xc5\xd0\xd3\xc6" + bytes(26) + EPS, Reason.NOT_AN_IMAGE),
+        (b"%PDF-1.7\n", Reason.NOT_AN_IMAGE),
+        (encode(ROSE, "ICO"), Reason.NOT_AN_IMAGE),
+        (encode(ROSE, "TGA"), Reason.NOT_AN_IMAGE),
+        (b"icns" + bytes(20), Reason.NOT_AN_IMAGE),
+        (b"\xff\x0a" + bytes(20), Reason.NOT_AN_IMAGE),  # JPEG XL
+        (b"PF 1 1 -1.0\n" + bytes(12), Reason.NOT_AN_IMAGE),
+        (b"garbage" + SAMPLES["JPEG"], Reason.NOT_AN_IMAGE),
         (SAMPLES["JPEG"][:3], Reason.DAMAGED),
         (SAMPLES["JPEG"][: len(SAMPLES["JPEG"]) // 2], Reason.DAMAGED),
         (SAMPLES["PNG"][:20], Reason.DAMAGED),
@@ -85,6 +95,31 @@ def test_each_format_is_read(image_format: str) -> None:
 )
 def test_reason_for_what_is_no_image(content: bytes, reason: Reason) -> None:
     assert reason_of(content) is reason
+
+
+@pytest.mark.parametrize("image_format", [*FORMATS, "progressive JPEG", "tiled JPEG2000", "AVIF"])
+def test_cut_anywhere_a_file_gives_its_pixels_or_none(image_format: str) -> None:
+    if image_format == "AVIF" and not decode_module._is_built_in("AVIF"):
+        pytest.skip("this Pillow has no AVIF")
+    options = {"progressive JPEG": {"progressive": True}, "tiled JPEG2000": {"tile_size": (16, 16)}}
+    content = encode(ROSE, image_format.rsplit(maxsplit=1)[-1], **options.get(image_format, {}))
+    whole = np.asarray(decode(content, BUDGET).image)
+    step = max(1, len(content) // 300)
+    for length in {*range(0, len(content), step), *range(min(260, len(content))), len(content) - 1}:
+        decoded = decode(content[:length], BUDGET)
+        if decoded.image is None:
+            assert decoded.reason in {Reason.EMPTY, Reason.NOT_AN_IMAGE, Reason.DAMAGED}
+        else:  # as a GIF without its last byte
+            np.testing.assert_array_equal(np.asarray(decoded.image), whole)
+
+
+def test_the_preview_in_a_cameras_raw_file_is_not_taken_for_the_picture() -> None:
+    grey = tiff((4, 4), (8,), 1, bytes(16))
+    assert reason_of(grey) is Reason.OK
+    assert reason_of(b"II*\0\x10\0\0\0CR\2\0" + bytes(100)) is Reason.NOT_AN_IMAGE
+    for kind, reason in ((0, Reason.OK), (1, Reason.NOT_AN_IMAGE), (2, Reason.OK)):
+        page = (254, 4, 1, kind.to_bytes(4, "little"))
+        assert reason_of(tiff((4, 4), (8,), 1, bytes(16), extra=page)) is reason
 
 
 def test_the_name_decides_nothing(tmp_path: Path) -> None:
@@ -122,15 +157,34 @@ def test_bombs_are_refused(size: tuple[int, int]) -> None:
 def test_bombs_are_refused_before_any_pixel_is_allocated() -> None:
     script = (
         "import resource\n"
+        "import zlib\n"
         "from fusion_pipeline.images.decode import DecodeBudget, decode\n"
-        "from tests.images.samples import bombs\n"
+        "from tests.images.samples import bombs, png_with\n"
         "files = [*bombs(60_000, 60_000).values(), *bombs(10_000, 10_000).values()]\n"
+        "text = b'x\\0\\0' + zlib.compress(bytes(200 << 20))\n"
+        "files += [png_with(b'zTXt', text), png_with(b'iCCP', text), png_with(b'iTXt', b'x\\0\\1\\0\\0' + text[2:])]\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "assert not any(decode(content, DecodeBudget()).image for content in files)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(run.stdout) < 32 * 1024  # KiB; the smallest of them would need 100 MB
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_compressed_text_is_read_up_to_a_megabyte(kind: bytes) -> None:
+    for length, reason in ((1 << 20, Reason.OK), ((1 << 20) + 1, Reason.DAMAGED)):
+        assert reason_of(png_with(kind, b"x\0\0" + zlib.compress(bytes(length)))) is reason
+
+
+def test_only_the_first_of_many_frames_is_decoded() -> None:
+    """A bomb of 2,000 frames of 1,000 pixels squared costs one of them."""
+    frame = encode(Image.new("P", (1000, 1000)), "GIF")
+    start = frame.index(b",", 13)
+    content = frame[:start] + frame[start:-1] * 2000 + frame[-1:]
+    started = time.perf_counter()
+    assert reason_of(content) is Reason.OK
+    assert time.perf_counter() - started < 2
 
 
 def test_no_memory_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,9 +126,33 @@ def test_links(pets: Path) -> None:
     with pytest.raises(RefusedError, match=r"Line 3 of .* names 'c.jpg', a symbolic link. Give --follow-symlinks"):
         list_images(table)
     assert list_images(table, follow_symlinks=True).paths == (b"b/2.jpg", b"c.jpg")
+    for link, target in (("loop.jpg", "loop.jpg"), ("dangling.jpg", "nowhere.jpg")):
+        (pets / link).symlink_to(target)
+        write(table, [("b/2.jpg", "b"), (link, "c")], "path,label")
+        with pytest.raises(RefusedError, match="a symbolic link"):
+            list_images(table)
+        with pytest.raises(IncompleteError, match="which is not there"):
+            list_images(table, follow_symlinks=True)
     os.mkfifo(pets / "fifo.jpg")
     with pytest.raises(RefusedError, match="which is no file"):
         list_images(write(table, [("fifo.jpg", "a")], "path,label"))
+
+
+@pytest.mark.parametrize("path", ["out/3.jpg", "{pets}/out/3.jpg", "a/../out/3.jpg", "a/deep/out/3.jpg"])
+def test_links_on_the_way_to_an_image(pets: Path, path: str) -> None:
+    plant(pets.parent / "elsewhere", "3.jpg")
+    (pets / "out").symlink_to("../elsewhere")
+    (pets / "a" / "deep").symlink_to("..")
+    table = write(pets / "x.csv", [("b/2.jpg", "b"), (path.format(pets=pets), "c")], "path,label")
+    with pytest.raises(RefusedError, match=r"Line 3 of .* which lies behind a symbolic link. Give --follow-symlinks"):
+        list_images(table)
+    assert len(list_images(table, follow_symlinks=True)) == 2
+
+
+def test_links_above_the_table_are_the_users_own(pets: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").symlink_to("pets")
+    write(pets / "x.csv", [row[:2] for row in ROWS], "path,label")
+    assert len(list_images(tmp_path / "home" / "x.csv")) == 3
 
 
 def test_other_files_are_no_data_set(pets: Path) -> None:

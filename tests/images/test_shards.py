@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fusion_pipeline.errors import FormatError, RefusedError, UnusableDataError
+from fusion_pipeline.errors import FormatError, FusionError, RefusedError, UnusableDataError
 from fusion_pipeline.images.decode import DecodeBudget, read_file
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.images.inputs import list_images
@@ -43,7 +47,12 @@ def contents(place: Path) -> dict[str, tuple[str, bytes | None]]:
 @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 @pytest.mark.parametrize("prefix", ["", "./", "pets/", "./pets/"])
 def test_an_archive_of_a_folder_is_the_same_data_set(tmp_path: Path, prefix: str, tar_format: int) -> None:
-    files = {**FILES, "cat/" + 200 * "n" + ".jpg": b"long", "cat/\udcff.jpg": b"bytes"}
+    odd = ("\udcff", "new\nline", "esc\x1b", "e\u0301", "\u00e9")
+    files = {
+        **FILES,
+        "cat/" + 200 * "n" + ".jpg": b"long",
+        **{f"cat/{name}.jpg": name.encode(errors="ignore") for name in odd},
+    }
     for name, content in files.items():
         path = tmp_path / "pets" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +102,9 @@ def test_faults_of_labels(tmp_path: Path) -> None:
         ("cat/l.jpg", tarfile.SYMTYPE, "'cat/l.jpg' of .* is a link"),
         ("cat/l.jpg", tarfile.LNKTYPE, "'cat/l.jpg' of .* is a link"),
         ("cat/l.jpg", tarfile.FIFOTYPE, "'cat/l.jpg' of .* is no file"),
+        ("cat/l.jpg", tarfile.CHRTYPE, "'cat/l.jpg' of .* is no file"),
+        ("cat/l.jpg", tarfile.BLKTYPE, "'cat/l.jpg' of .* is no file"),
+        ("cat/\x1b[2J\n.jpg", tarfile.SYMTYPE, r"'cat/\\x1b\[2J\\n.jpg' of .* is a link"),
         ("cat/../../l.jpg", tarfile.REGTYPE, "leads out of the archive"),
         ("/etc/l.jpg", tarfile.REGTYPE, "leads out of the archive"),
     ],
@@ -137,6 +149,126 @@ def test_an_archive_that_is_cut_short_or_damaged(tmp_path: Path, length: int) ->
     archive.write_bytes(whole[:1536] + b"\1" * 300 + whole[1836:])  # the second header
     with pytest.raises(FormatError, match="damaged or cut short at byte 1,536"):
         list_images(archive)
+
+
+@pytest.mark.parametrize("name", ["cat/1.jpg", "./cat//1.jpg", "cat/./1.jpg"])
+def test_a_name_that_occurs_twice_in_an_archive(tmp_path: Path, name: str) -> None:
+    archive = pack(tmp_path / "x.tar", FILES)
+    with tarfile.open(archive, "a") as opened:
+        add(opened, name, b"other")
+    with pytest.raises(UnusableDataError, match=r"'cat/1.jpg' occurs twice in '.*x.tar'"):
+        list_images(archive)
+
+
+def header(size: int, kind: bytes = tarfile.REGTYPE, field: bytes = b"") -> bytes:
+    """Return a header for a member of any length, or with any field for it."""
+    info = tarfile.TarInfo("cat/x.jpg")
+    info.type, info.size = kind, size
+    block = bytearray(info.tobuf(format=tarfile.GNU_FORMAT))
+    block[124 : 124 + len(field)] = field
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def pax(*fields: tuple[bytes, bytes]) -> bytes:
+    """Return a header that overrides fields of the next one."""
+    body = b""
+    for keyword, value in fields:
+        length = len(keyword) + len(value) + 3
+        while len(b"%d %s=%s\n" % (length, keyword, value)) != length:
+            length += 1
+        body += b"%d %s=%s\n" % (length, keyword, value)
+    return header(len(body), tarfile.XHDTYPE) + body + bytes(-len(body) % 512)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        header(1 << 60),
+        header(0, field=b"\xff" * 11 + b"\0"),
+        header(0, field=b"\xff" * 10 + b"\xfe\0"),
+        header(0, field=b"no number"),
+        header(1 << 50, tarfile.GNUTYPE_LONGNAME),
+        pax((b"size", b"-512")) + header(0),
+        pax((b"size", b"-1024")) + header(0),
+        pax((b"size", b"1" + b"0" * 30)) + header(0),
+        pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"9"))
+        + header(512)
+        + b"9" * 512,
+        pax((b"comment", b"x")) * 3000 + header(0),
+        (header(9, tarfile.GNUTYPE_LONGNAME) + b"cat/x.jpg".ljust(512, b"\0")) * 3000,
+    ],
+    ids=[
+        "beyond",
+        "-256",
+        "-512",
+        "no number",
+        "name",
+        "pax -512",
+        "pax -1024",
+        "pax beyond",
+        "sparse",
+        "deep",
+        "long",
+    ],
+)
+def test_a_hostile_header_ends_in_one_line(tmp_path: Path, hostile: bytes) -> None:
+    """Some would be read for ever, some fill the memory, some end in half a dozen types of exceptions."""
+    archive = pack(tmp_path / "x.tar", FILES)
+    archive.write_bytes(archive.read_bytes().rstrip(b"\0").ljust(3584, b"\0") + hostile + bytes(1024))
+    caught: list[FusionError] = []
+
+    def list_it() -> None:
+        try:
+            list_images(archive)
+        except FusionError as error:
+            caught.append(error)
+
+    reader = threading.Thread(target=list_it, daemon=True)
+    reader.start()
+    reader.join(timeout=20)
+    assert not reader.is_alive()
+    assert [error.exit_code for error in caught] in ([13], [16])
+    assert str(caught[0]).isprintable()
+
+
+@settings(max_examples=100, deadline=None)
+@given(flips=st.lists(st.integers(0, 1 << 30), min_size=1, max_size=4))
+def test_flipped_bits_raise_one_line_or_nothing(tmp_path_factory: pytest.TempPathFactory, flips: list[int]) -> None:
+    archive = pack(tmp_path_factory.mktemp("flipped") / "x.tar", FILES)
+    content = bytearray(archive.read_bytes()[:4608])
+    for flip in flips:
+        content[flip // 8 % len(content)] ^= 1 << flip % 8
+    archive.write_bytes(content)
+    with contextlib.suppress(FusionError):
+        list_images(archive)
+
+
+@pytest.mark.parametrize("name", ["01.tar", "01.tar.gz", "01.tgz"])
+@pytest.mark.parametrize("follow_symlinks", [False, True])
+def test_what_is_no_file_beside_shards_is_refused_and_never_blocks(
+    tmp_path: Path, name: str, follow_symlinks: bool
+) -> None:
+    for made in ("fifo", "loop", "dangling", "device"):
+        folder = pack(tmp_path / made / "00.tar", FILES).parent
+        if made == "fifo":
+            os.mkfifo(folder / name)
+        else:
+            (folder / name).symlink_to({"loop": name, "dangling": "nowhere", "device": "/dev/zero"}[made])
+        caught: list[RefusedError] = []
+
+        def list_it(folder: Path = folder, caught: list[RefusedError] = caught) -> None:
+            try:
+                list_images(folder, follow_symlinks=follow_symlinks)
+            except RefusedError as error:
+                caught.append(error)
+
+        reader = threading.Thread(target=list_it, daemon=True)
+        reader.start()
+        reader.join(timeout=10)
+        assert not reader.is_alive(), made
+        assert len(caught) == 1, made
 
 
 def test_links_to_shards(tmp_path: Path) -> None:

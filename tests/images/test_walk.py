@@ -12,6 +12,7 @@ import pytest
 
 from fusion_pipeline.errors import RefusedError, UnusableDataError
 from fusion_pipeline.images.index import list_image_folder
+from fusion_pipeline.images.inputs import list_images
 from tests.images.trees import plant
 
 
@@ -82,6 +83,14 @@ def test_a_folder_is_listed_under_its_own_name_rather_than_a_links(root: Path) -
     folder = list_image_folder(root, follow_symlinks=True)
     assert folder.paths == (b"cat/1.jpg", b"cat/z/2.jpg", b"dog/1.jpg")
     assert folder.ignored == (b"cat/a/",)
+
+
+def test_a_link_to_itself_beside_the_classes(root: Path) -> None:
+    (root / "loop").symlink_to("loop")
+    with pytest.raises(RefusedError, match=r"'loop' in .* is a symbolic link"):
+        list_images(root)
+    with pytest.raises(UnusableDataError, match=r"'loop' in .* leads nowhere: Too many levels"):
+        list_images(root, follow_symlinks=True)
 
 
 def test_many_crossing_links_end_soon(root: Path) -> None:

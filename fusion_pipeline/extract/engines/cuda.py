@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fusion_pipeline.errors import ClusterError, printable
 from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines.eager import autocast, exact
 from fusion_pipeline.extract.engines.engine import Engine, Outputs
@@ -31,6 +32,11 @@ class CudaEngine(Engine):
         As `Engine` has them. With a batch size of 0 the fastest is looked for: doubled as long as that is worth 5 %.
     device : str
         ``"cuda"`` or ``"cuda:N"``.
+
+    Raises
+    ------
+    ClusterError
+        If the network does not fit into the device's memory.
     """
 
     name = "cuda"
@@ -42,10 +48,14 @@ class CudaEngine(Engine):
         self.seconds["transfer"] = 0.0
         with torch.cuda.device(self._device):
             self._copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            network.module.to(self._device)
-            self._choose_format()
-            if not self.batch_size:
-                self.batch_size = self._fastest_batch()
+            try:
+                network.module.to(self._device)
+            except torch.OutOfMemoryError:
+                raise ClusterError(
+                    f"No memory left on {printable(device)} for the network. Close what else runs there, or use "
+                    "--device cpu."
+                ) from None
+            self._tune()
         self.seconds.update(forward=0.0, transfer=0.0)
 
     def _launch(self, images: np.ndarray) -> Callable[[], Outputs]:
@@ -81,13 +91,18 @@ class CudaEngine(Engine):
             return exact()
         return torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
 
+    def _tune(self) -> None:
+        """Choose the memory format and, unless one was asked for, the batch size; what does not fit has no rate."""
+        self._choose_format()
+        if not self.batch_size:
+            self.batch_size = self._fastest_batch()
+
     def _choose_format(self) -> None:
-        images = self._some_images(min(self.batch_size or 32, 32))
         rates = {}
         for layout in (torch.channels_last, torch.contiguous_format):
             self._network.module.to(memory_format=layout)
             self._format = layout
-            rates[layout] = self._rate(images)
+            rates[layout] = self._rate_of(min(self.batch_size or 32, 32))
         self._format = max(rates, key=lambda layout: rates[layout])
         self._network.module.to(memory_format=self._format)
 
@@ -95,13 +110,12 @@ class CudaEngine(Engine):
         size, best = 32, self._rate_of(32)
         while size < _LARGEST_BATCH:
             rate = self._rate_of(2 * size)
-            if rate < _GAIN * best:
+            if not rate or rate < _GAIN * best:
                 break
             size, best = 2 * size, rate
         return size
 
     def _rate_of(self, size: int) -> float:
-        self.batch_size = size
         try:
             return self._rate(self._some_images(size))
         except torch.OutOfMemoryError:
@@ -110,7 +124,6 @@ class CudaEngine(Engine):
 
     def _rate(self, images: np.ndarray) -> float:
         """Return images per second of the forward pass, the first passes not counted."""
-        self.batch_size = len(images)
         self._launch(images)()
         torch.cuda.synchronize()
         started = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,37 @@ def test_one_image_that_does_not_fit_is_an_error() -> None:
 def test_other_failures_are_not_taken_for_lack_of_memory() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         Cramped(0, lambda: RuntimeError("shapes do not fit"), batch_size=2).forward(np.zeros((2, 3, 8, 8), np.uint8))
+
+
+class Rated(CudaEngine):
+    """An engine for a GPU that runs so many images a second, by batch; any other batch does not fit into its memory."""
+
+    def __init__(self, rates: dict[int, float], batch_size: int) -> None:
+        Engine.__init__(self, *_nothing(), batch_size=batch_size)
+        self._network = SimpleNamespace(module=torch.nn.Identity())  # type: ignore[assignment]
+        self._rates = rates
+        self._tune()
+
+    def _rate(self, images: np.ndarray) -> float:
+        if len(images) not in self._rates:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self._rates[len(images)]
+
+
+@pytest.mark.parametrize(
+    ("rates", "asked", "batch_size"),
+    [
+        ({32: 100, 64: 190, 128: 195, 256: 400}, 0, 64),
+        ({32: 100, 64: 190, 128: 300}, 0, 128),
+        ({}, 0, 32),
+        ({32: 100}, 256, 256),
+        ({8: 100}, 8, 8),
+    ],
+    ids=["no faster", "no room", "no room at all", "large", "small"],
+)
+def test_the_batch_size_of_a_gpu(rates: dict[int, float], asked: int, batch_size: int) -> None:
+    """What is asked for is taken, and halved once it does not fit."""
+    assert Rated(rates, asked).batch_size == batch_size
 
 
 def test_an_eager_engine_is_the_network(tiny_resnet: Tiny) -> None:
