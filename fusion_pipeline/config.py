@@ -33,6 +33,7 @@ _RESEMBLES = 0.9  # FUSION_SEDE is FUSION_SEED, but FUSION_GRACE, an option's na
 _LISTS = {
     "backbones": 'names, such as ["xception", "resnet50"]',
     "expect_manifest": 'digests, such as ["sha256:0123..."]',
+    "resources": 'texts, such as ["GPU=1"]',
 }
 
 

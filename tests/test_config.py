@@ -108,6 +108,7 @@ def test_variables_that_resemble_one(tmp_path: Path) -> None:
         ("backbones = 'xception'", "must be a list of names"),
         ("backbones = [1]", "must be a list of names"),
         ("expect_manifest = 'sha256:1'", "must be a list of digests"),
+        ("resources = 'GPU=1'", "must be a list of texts"),
         ("backbone = 3", "must be written as tables"),
         ("[backbone]\nx = 3", "must be written as tables"),
         ("[backbone.x]\nmodle = 'timm:a'", "unknown key 'modle': did you mean 'model'"),

@@ -131,7 +131,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--partition-rows",
         type=click.IntRange(LEAST["partition_rows"]),
         metavar="N",
-        help="Images that are computed and written together: the most that a kill costs. [default: 512]",
+        help="Images that are computed and written together; a kill costs at most twice as many. [default: 512]",
     ),
     "on_bad": click.option(
         "--on-bad",

@@ -63,7 +63,9 @@ class Meter:
             self.images[stage] += images
 
     def book_engine(self, name: str, spent: Mapping[str, float], images: int) -> None:
-        """Book the seconds of an engine's stages, for a backbone."""
+        """Book the seconds of an engine's stages, for a backbone that had something to do."""
+        if not images:
+            return
         for stage, seconds in spent.items():
             self.seconds[stage] += seconds
             self.images[stage] += images

@@ -13,7 +13,7 @@ from fusion_pipeline.store.layout import PARTITION_ROWS
 
 @dataclass(frozen=True)
 class Options:
-    """How stage one runs; nothing here changes what a store is, but for `dtype`.
+    """How stage one runs. What a store is depends on `dtype`, `precision` and `budget` alone.
 
     Parameters
     ----------
@@ -26,7 +26,8 @@ class Options:
     workers : int
         Decoding threads or processes; 0 for one per processor.
     partition_rows : int
-        Rows that are computed and written together: what a kill may cost.
+        Rows that are computed and written together; a kill costs those in hand, at most this many that are computed
+        and as many that are being written.
     on_bad : {"stop", "skip"}
         Whether a file that cannot be decoded stops the run, or keeps its row as NaN.
     budget : DecodeBudget
@@ -38,7 +39,7 @@ class Options:
     engine : {"auto", "eager", "compiled"}
         How networks are run on the CPU.
     precision : {"float32", "float16", "bfloat16"}
-        What networks compute in: this, like `dtype`, is part of what a store is.
+        What networks compute in.
     decode_in : {"auto", "threads", "processes"}
         Where images are decoded: threads wherever the networks take longer than that, as on a CPU.
     """

@@ -199,7 +199,9 @@ class Target(ABC):
         attempt = self._made_attempt
         self._known = KnownRows(name for name, spec in self._encoder.specs.items() if spec.per_sample)
         alike = made_alike(others, self.recipe)
-        self._to_compute = self._encoder.rows - max((store.rows for store in alike), default=0)
+        # Of other data sets nobody knows yet whether they have images in common with this one.
+        earlier = (store.rows for store in alike if store.dataset == attempt.dataset)
+        self._to_compute = max(0, self._encoder.rows - max(earlier, default=0))
         for partition, record in attempt.records():
             add_record(self._known, attempt, partition, record, partition * self._encoder.partition_rows)
         for store in alike:

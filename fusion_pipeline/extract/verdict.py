@@ -11,8 +11,8 @@ STAGES = (*THREAD_STAGES, "transfer", "forward", "write")
 
 _ADVICE = {
     "read": "Images on a faster disk, or more --workers,",
-    "decode": "More --workers, or --decode-in processes,",
-    "resize": "More --workers, or --decode-in processes,",
+    "decode": "More processors for --workers, or --decode-in processes,",
+    "resize": "More processors for --workers, or --decode-in processes,",
     "transfer": "A larger --batch-size",
     "write": "A faster disk for --cache, or more --partition-rows,",
 }

@@ -45,6 +45,31 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def counted_on(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images engines were chosen for."""
+    numbers: list[int] = []
+    true_choice = backbone_target_module.choose_engine
+
+    def choose(*arguments: Any, images: int, **options: Any) -> Any:
+        numbers.append(images)
+        return true_choice(*arguments, images=images, **options)
+
+    monkeypatch.setattr(backbone_target_module, "choose_engine", choose)
+    return numbers
+
+
+def test_engines_are_chosen_for_the_images_that_no_store_of_the_data_set_has(
+    data: Path, cache: Path, tiny_resnet: Tiny, counted_on: list[int], tmp_path: Path
+) -> None:
+    run(data, cache, tiny_resnet)
+    run(write_pictures(tmp_path / "others", seed=1), cache, tiny_resnet)
+    for number in range(2):
+        write_picture(data / "cat" / f"new{number}.png", seed=50 + number)
+    run(data, cache, tiny_resnet)
+    assert counted_on == [N, N, 2]
+
+
+@pytest.fixture
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Lengths of the batches of images that go through a network."""
     lengths: list[int] = []

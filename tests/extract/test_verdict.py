@@ -43,6 +43,14 @@ def test_several_backbones_share_one_limit() -> None:
     assert judge(meter, workers=1).limits["forward"] == 12.5
 
 
+def test_a_backbone_that_had_nothing_to_do_does_not_count() -> None:
+    meter = metered(decode=1.0)
+    meter.forward.clear()
+    meter.book_engine("one", {"forward": 8.0}, 100)
+    meter.book_engine("found", {"forward": 0.0}, 0)
+    assert judge(meter, workers=1).limits["forward"] == 12.5
+
+
 def test_what_would_help_a_network_depends_on_what_runs_it() -> None:
     verdict = judge(metered(decode=1.0, forward=9.0), workers=1, faster="--precision float16")
     assert verdict.text.endswith("--precision float16 would help most.")
