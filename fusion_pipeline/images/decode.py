@@ -47,7 +47,7 @@ _PNG_BIT_DEPTH: Final = 24  # offset of that byte in the header
 _QUIET: Final = PillowWarningsIgnored()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """An image that is a part of a larger file, such as a tar shard.
 
