@@ -19,7 +19,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # also where it is not run as a script
@@ -59,6 +59,8 @@ class Assumptions:
         Bytes per second of the shared storage.
     photo_bytes : float
         Mean length of an image file: about that of ImageNet.
+    call_seconds : float
+        Seconds of a call that go by with leases, records and syncing: they depend on the storage.
     memory_gib, training_gib : float
         Of the machine that submits, and of the one that trains.
     gpu_hour, gb_month, put_per_million : float
@@ -71,6 +73,7 @@ class Assumptions:
     workers: float = 64.0
     bandwidth: float = 1.25e9
     photo_bytes: float = 110_000.0
+    call_seconds: float = 0.5
     memory_gib: float = 16.0
     training_gib: float = 64.0
     gpu_hour: float = 1.0
@@ -222,33 +225,33 @@ def breaking(plan: Plan) -> Iterator[str]:
 
 def clusters(plan: Plan, bandwidths: Sequence[float]) -> Iterator[tuple[str, Iterator[str]]]:
     """Yield the tables of simulated clusters: partition sizes, numbers of workers, and widths of the storage."""
-    made = {
-        "rate": plan.gpu_rate,
-        "bytes_per_image": plan.moved_bytes,
-        "overhead": plan._slope("a call through the scheduler") + 0.5,
-        "between_failures": DAY,
-    }
     finished = plan.index_bytes + plan.backbone_bytes
+    usual = ClusterPlan(
+        images=10**6,
+        partition_rows=plan.partition_rows,
+        workers=64,
+        rate=plan.gpu_rate,
+        bytes_per_image=plan.moved_bytes,
+        overhead=plan._slope("a call through the scheduler") + plan.assumed.call_seconds,
+        between_failures=DAY,
+    )
     for bandwidth in bandwidths:
-        yield (
-            f"a million images, storage of {size(bandwidth)}/s",
-            cluster_table(
-                ClusterPlan(10**6, rows, workers, bandwidth=bandwidth, **made)
-                for workers in (8, 64)
-                for rows in (128, 512, 2048, 8192)
-            ),
-        )
-    wide = bandwidths[-1]
-    yield (
-        f"a hundred million images, storage of {size(wide)}/s, workers that die once a day",
-        cluster_table(ClusterPlan(10**8, rows, 64, bandwidth=wide, **made) for rows in (2048, 8192, 32768, 131072)),
-    )
-    yield (
-        "the same, where whoever comes back compares what is finished at 1 GB/s, as it is now",
-        cluster_table(
-            ClusterPlan(10**8, rows, 64, bandwidth=wide, checked_bytes=finished, **made) for rows in (2048, 8192)
-        ),
-    )
+        some = [
+            replace(usual, workers=workers, partition_rows=rows, bandwidth=bandwidth)
+            for workers in (8, 64)
+            for rows in (128, 512, 2048, 8192)
+        ]
+        yield f"a million images, storage of {size(bandwidth)}/s", cluster_table(some)
+    many = replace(usual, images=10**8, bandwidth=bandwidths[-1], read_rate=1e9)
+    cases = {
+        "workers that die once a day": many,
+        "the same, and who comes back compares what is finished, 1 GB/s": replace(many, checked_bytes=finished),
+        "workers that die once an hour": replace(many, between_failures=HOUR),
+        "the same, and who comes back compares": replace(many, between_failures=HOUR, checked_bytes=finished),
+    }
+    for title, case in cases.items():
+        heading = f"a hundred million images, storage of {size(case.bandwidth)}/s, {title}"
+        yield heading, cluster_table(replace(case, partition_rows=rows) for rows in (512, 2048, 8192, 32768))
 
 
 def size(n_bytes: float) -> str:

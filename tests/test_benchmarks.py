@@ -7,8 +7,43 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = ["--rows", "2048", "--partition-rows", "512", "--repeat", "1", "--stores", "20"]
+
+
+def run_scale(*arguments: str) -> str:
+    command = [sys.executable, BENCHMARKS / "scale.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
+
+
+def test_what_each_further_image_costs() -> None:
+    costs = dict(
+        re.findall(r"^  (.+?) {2,}(\S+) (?:bytes|files|s) a ", run_scale("measure", "--sizes", "1024", "4096"), re.M)
+    )
+    assert float(costs["2048 features: features"]) == pytest.approx(4096, abs=20)
+    assert float(costs["index: sha256"]) == pytest.approx(32, abs=0.1)
+    assert float(costs["files of a backbone"]) == pytest.approx(3)
+    assert 50 < float(costs["listing"]) < 500
+    assert 0 < float(costs["a call through the scheduler"]) < 1
+
+
+def test_the_plan_grows_with_the_images() -> None:
+    printed = run_scale("plan", "--sizes", "1024", "4096", "--photo-bytes", "2e5", "--cpu-images-per-second", "10")
+    table = {line.split(" | ")[0].strip(): line.split(" | ")[1:] for line in printed.splitlines() if " | " in line}
+    assert [cell.strip() for cell in table["images"]][::5] == ["10,000", "1,000,000,000"]
+    assert [cell.strip() for cell in table["photographs"]][::5] == ["2 GB", "200 TB"]
+    assert table["laptop's CPU"][0].strip() == "16.7 min"
+    assert "what breaks first" in printed
+
+
+def test_clusters_are_simulated() -> None:
+    lines = re.findall(
+        r"^ +([\d,]+) +([\d,]+) +(\d+) +[\d.]+ +([\d.]+) ", run_scale("simulate", "--sizes", "1024", "4096"), re.M
+    )
+    assert {workers for _, _, workers, _ in lines} == {"8", "64"}
+    assert all(float(of_ideal) >= 1 for *_, of_ideal in lines)
 
 
 def test_the_store_is_compared_in_all_that_it_does(tmp_path: Path) -> None:
