@@ -7,8 +7,8 @@
     python benchmarks/scale.py simulate    # clusters whose workers die and share a storage, event by event
 
 ``measure`` makes the project's own objects at several sizes and prints the slope beside what was measured. Memory is
-what Python allocates, traced; seconds are the least of three. ``plan`` measures at two small sizes first. Its prices
-are round numbers and nobody's offer.
+what Python allocates, traced; seconds are the least of three. ``plan`` and ``simulate`` measure first. Prices are
+round numbers and nobody's offer.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Assumptions:
         Of a laptop's CPU, the same.
     cores : float
         Cores that decode beside each GPU.
+    core_images_per_second : float
+        Of one core, hashing, decoding and preparing for all five: what ``measure`` prints as seconds an image.
     workers : float
         GPUs of the cluster.
     bandwidth : float
@@ -70,6 +72,7 @@ class Assumptions:
     images_per_second: float = 856.0
     cpu_images_per_second: float = 4.0
     cores: float = 8.0
+    core_images_per_second: float = 67.0
     workers: float = 64.0
     bandwidth: float = 1.25e9
     photo_bytes: float = 110_000.0
@@ -116,7 +119,7 @@ class Plan:
     @property
     def gpu_rate(self) -> float:
         """Images per second of one GPU with its cores: the lower of computing and decoding."""
-        return min(self.assumed.images_per_second, self.assumed.cores / self._slope("hashing, decoding and preparing"))
+        return min(self.assumed.images_per_second, self.assumed.cores * self.assumed.core_images_per_second)
 
     @property
     def cluster_rate(self) -> float:
@@ -220,6 +223,8 @@ def breaking(plan: Plan) -> Iterator[str]:
         yield f"{images:>16,.0f} images  {title}"
     rate = plan.gpu_rate
     yield f"{plan.storage_rate / rate:>16,.1f} GPUs    storage: {size(plan.assumed.bandwidth)}/s for all of them"
+    forward, cores = plan.assumed.images_per_second, plan.assumed.core_images_per_second
+    yield f"{forward / cores:>16,.1f} cores   decoding: beside each GPU, lest it waits for them"
     yield f"{plan.calls_rate / rate:>16,.1f} GPUs    submitting: calls of {plan.partition_rows:,} images each"
 
 
@@ -305,7 +310,9 @@ def main() -> None:
     """Print one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["measure", "plan", "simulate"])
-    parser.add_argument("--sizes", type=int, nargs="+", default=None, help="images to measure with")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[10_000, 30_000, 100_000], help="images to measure with"
+    )
     parser.add_argument("--partition-rows", type=int, default=PARTITION_ROWS)
     for field in fields(Assumptions):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=float, default=field.default)
@@ -313,9 +320,9 @@ def main() -> None:
     assumed = Assumptions(**{field.name: getattr(options, field.name) for field in fields(Assumptions)})
     print(describe(), flush=True)
     if options.part == "measure":
-        measured(options.sizes or (10_000, 30_000, 100_000), lambda line: print(line, flush=True))
+        measured(options.sizes, lambda line: print(line, flush=True))
         return
-    plan = Plan(measured(options.sizes or (5_000, 20_000), lambda _line: None), assumed, options.partition_rows)
+    plan = Plan(measured(options.sizes, lambda _line: None), assumed, options.partition_rows)
     print(", ".join(f"{field.name} {getattr(assumed, field.name):g}" for field in fields(assumed)))
     print(f"one GPU with its cores: {plan.gpu_rate:,.0f} images/s; {size(plan.moved_bytes)} moved for each image")
     if options.part == "plan":

@@ -195,7 +195,7 @@ class _Simulation:
         if dies < end:
             self._put(dies, _Happens.DIED, worker, partition, start)
         else:
-            self._waited += start - self._now + end - plan.overhead - computed
+            self._waited += start - self._now + max(0.0, end - plan.overhead - computed)
             self._put(end, _Happens.DONE, worker, partition, start)
 
     def _finish(self, event: _Event) -> None:

@@ -326,7 +326,7 @@ def calls(sizes: Sequence[int]) -> Cost:
     from distributed import LocalCluster  # noqa: PLC0415 - takes a second
 
     with (
-        LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address=None) as local,
+        LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address=":0") as local,
         Cluster(local.scheduler_address) as cluster,
     ):
         took = {size: seconds(lambda size=size: _make_calls(cluster, size), time.perf_counter) for size in sizes}

@@ -153,7 +153,7 @@ def test_a_worker_need_not_keep_what_was_fetched(cluster: Cluster) -> None:
     for number, result in cluster.map(double, 2, range(12), ["A call"] * 12):
         assert result == 2 * number
         held.append(len(cluster._client.futures))
-    assert held[-1] <= 1
+    assert held[-1] <= 2  # what all calls share, and this one
     assert len(held) == 12
 
 
