@@ -18,6 +18,7 @@ def run_scale(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
 
 
+@pytest.mark.slow
 def test_what_each_further_image_costs() -> None:
     costs = dict(
         re.findall(r"^  (.+?) {2,}(\S+) (?:bytes|files|s) a ", run_scale("measure", "--sizes", "1024", "4096"), re.M)
@@ -29,6 +30,7 @@ def test_what_each_further_image_costs() -> None:
     assert 0 < float(costs["a call through the scheduler"]) < 1
 
 
+@pytest.mark.slow
 def test_the_plan_grows_with_the_images() -> None:
     printed = run_scale("plan", "--sizes", "1024", "4096", "--photo-bytes", "2e5", "--cpu-images-per-second", "10")
     table = {line.split(" | ")[0].strip(): line.split(" | ")[1:] for line in printed.splitlines() if " | " in line}
@@ -38,6 +40,7 @@ def test_the_plan_grows_with_the_images() -> None:
     assert "what breaks first" in printed
 
 
+@pytest.mark.slow
 def test_clusters_are_simulated() -> None:
     lines = re.findall(
         r"^ +([\d,]+) +([\d,]+) +(\d+) +[\d.]+ +([\d.]+) ", run_scale("simulate", "--sizes", "1024", "4096"), re.M
