@@ -307,9 +307,9 @@ def measured(sizes: Sequence[int], show: Callable[[str], object]) -> dict[str, C
 
 
 def main() -> None:
-    """Print one part."""
+    """Print the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["measure", "plan", "simulate"])
+    parser.add_argument("parts", choices=["measure", "plan", "simulate"], nargs="+", metavar="measure|plan|simulate")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[10_000, 30_000, 100_000], help="images to measure with"
     )
@@ -319,17 +319,21 @@ def main() -> None:
     options = parser.parse_args()
     assumed = Assumptions(**{field.name: getattr(options, field.name) for field in fields(Assumptions)})
     print(describe(), flush=True)
-    if options.part == "measure":
-        measured(options.sizes, lambda line: print(line, flush=True))
-        return
-    plan = Plan(measured(options.sizes, lambda _line: None), assumed, options.partition_rows)
-    print(", ".join(f"{field.name} {getattr(assumed, field.name):g}" for field in fields(assumed)))
-    print(f"one GPU with its cores: {plan.gpu_rate:,.0f} images/s; {size(plan.moved_bytes)} moved for each image")
-    if options.part == "plan":
+    costs = measured(options.sizes, show if "measure" in options.parts else lambda _line: None)
+    plan = Plan(costs, assumed, options.partition_rows)
+    if options.parts != ["measure"]:
+        print(", ".join(f"{field.name} {getattr(assumed, field.name):g}" for field in fields(assumed)))
+        print(f"one GPU with its cores: {plan.gpu_rate:,.0f} images/s; {size(plan.moved_bytes)} moved for each image")
+    if "plan" in options.parts:
         print("", *plan_table(plan), "\nwhat breaks first", *breaking(plan), sep="\n")
-        return
-    for heading, lines in clusters(plan, [assumed.bandwidth, 10 * assumed.bandwidth]):
-        print(f"\n{heading}", *lines, sep="\n", flush=True)
+    if "simulate" in options.parts:
+        for heading, lines in clusters(plan, [assumed.bandwidth, 10 * assumed.bandwidth]):
+            print(f"\n{heading}", *lines, sep="\n", flush=True)
+
+
+def show(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
 
 
 if __name__ == "__main__":
