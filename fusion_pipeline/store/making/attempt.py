@@ -15,11 +15,12 @@ import numpy as np
 from fusion_pipeline.errors import IncompleteError, StorageError, printable
 from fusion_pipeline.store.identity import Recipe, canonical_json, digest, short, slug, store_identity
 from fusion_pipeline.store.layout import GroupEncoder
+from fusion_pipeline.store.making.finished import FinishedPartitions
 from fusion_pipeline.store.making.leases import Lease, Leases
 from fusion_pipeline.store.making.provenance import made_otherwise, told, user, who_and_when
 from fusion_pipeline.store.making.publication import Publication
-from fusion_pipeline.store.making.record import PARTS, PartitionRecord, parse_record, part_path, read_part
-from fusion_pipeline.store.making.unfinished import ATTEMPT, DONE
+from fusion_pipeline.store.making.record import PARTS, PartitionRecord, part_path, read_part
+from fusion_pipeline.store.making.unfinished import ATTEMPT
 from fusion_pipeline.store.manifest import FileEntry, Manifest
 from fusion_pipeline.store.paths import ATTEMPTS
 from fusion_pipeline.store.storage.backend import Backend
@@ -42,7 +43,14 @@ class Attempt:
     """
 
     def __init__(
-        self, backend: Backend, dataset: str, folder: str, name: str, recipe: Recipe, encoder: GroupEncoder
+        self,
+        backend: Backend,
+        dataset: str,
+        folder: str,
+        name: str,
+        recipe: Recipe,
+        encoder: GroupEncoder,
+        done: FinishedPartitions,
     ) -> None:
         self.name = name
         self.folder = folder
@@ -52,12 +60,20 @@ class Attempt:
         self._dataset = dataset
         self.recipe = dict(recipe)
         self._encoder = encoder
-        self._records: dict[int, dict[tuple[str, ...], PartitionRecord]] = {}
+        self._done = done
         self._leases = Leases(backend, folder)
 
     @classmethod
     def open(
-        cls, backend: Backend, dataset: str, name: str, recipe: Recipe, encoder: GroupEncoder, listing: str = ""
+        cls,
+        backend: Backend,
+        dataset: str,
+        name: str,
+        recipe: Recipe,
+        encoder: GroupEncoder,
+        listing: str = "",
+        *,
+        compare_when_asked: bool = False,
     ) -> Attempt:
         """Join the attempt at a store, resume the one that a stopped run left, or begin one.
 
@@ -75,6 +91,8 @@ class Attempt:
             Its arrays.
         listing : str
             Tells one list of samples from another.
+        compare_when_asked : bool
+            Whether what is finished is compared with its sha256 only partition by partition, when asked for it.
 
         Returns
         -------
@@ -97,9 +115,11 @@ class Attempt:
         place = f"{folder}/{ATTEMPT}"
         if not backend.create(place, description) and backend.read(place) != description:
             backend.write(place, description)
-        attempt = cls(backend, dataset, folder, name, recipe, encoder)
+        done = FinishedPartitions(backend, folder, encoder, when_asked=compare_when_asked)
+        attempt = cls(backend, dataset, folder, name, recipe, encoder, done)
         try:
-            attempt._resume()
+            attempt._settle_interrupted_publications()
+            attempt._done.load()
         except BaseException:
             attempt.close()
             raise
@@ -112,17 +132,15 @@ class Attempt:
 
     def records(self) -> Iterator[tuple[int, PartitionRecord]]:
         """Yield the number and the record of each finished partition that is known by now."""
-        for partition, found in sorted(self._records.items()):
-            yield from ((partition, record) for record in list(found.values()))
+        yield from self._done
 
     def has(self, partition: int) -> bool:
         """Return whether a partition is done, for these images or for others."""
-        return bool(self._records.get(partition))
+        return self._done.has(partition)
 
     def record(self, partition: int, samples: Sequence[str]) -> PartitionRecord | None:
         """Return the record of a partition that is done for these images, by whomever."""
-        found = self._records.get(partition, {}).get(tuple(samples))
-        return found or self._look(partition, tuple(samples))
+        return self._done.find(partition, samples)
 
     def claim(self, partition: int) -> bool:
         """Take the lease of a partition; False if a living writer holds it, or the attempt is gone."""
@@ -130,7 +148,7 @@ class Attempt:
             return False
         took = self._leases.take(partition)
         if took is Lease.FROM_THE_DEAD:
-            self._look_for_any(partition)  # of a dead writer there may be the finished work
+            self._done.look_for_any(partition)  # of a dead writer there may be the finished work
         # Whoever removed the attempt right before the lease was taken has published the store.
         return took is not Lease.HELD and self._is_there()
 
@@ -194,7 +212,7 @@ class Attempt:
         with self._despite_removal():
             made_it = self._backend.write_recorded(
                 {part_path(self.folder, part, name): data for name, data in content.items()},
-                self._done(partition, samples),
+                self._done.place(partition, samples),
                 lambda: record().to_bytes(),
             )
             self._keep(partition, record(), made_it=made_it)
@@ -213,7 +231,7 @@ class Attempt:
         record = replace(record, part=f"{PARTS}/{partition}-{uuid.uuid4().hex[:12]}")
         with self._despite_removal(), suppress(FileNotFoundError):
             self._backend.copy_all({record.path(self.folder, name): f"{source}/{name}" for name in record.files})
-            made_it = self._backend.create(self._done(partition, record.samples), record.to_bytes())
+            made_it = self._backend.create(self._done.place(partition, record.samples), record.to_bytes())
             self._keep(partition, record, made_it=made_it)
 
     def read(self, partition: int, record: PartitionRecord, name: str) -> np.ndarray:
@@ -300,58 +318,21 @@ class Attempt:
         with suppress(StorageError):  # the store is published: what cannot be tidied up now is litter, no failure
             self._backend.remove(self.folder)
 
-    def _resume(self) -> None:
-        """Keep the partitions whose record can be read and whose files are what it says; anything else is redone."""
-        self._settle_interrupted_publications()
-        names = self._backend.list(f"{self.folder}/{DONE}")
-        for name, record in zip(names, self._backend.map(self._intact_record, names), strict=True):
-            if record is None:
-                self._backend.remove_file(f"{self.folder}/{DONE}/{name}")
-            else:
-                self._records.setdefault(int(name.partition("-")[0]), {})[record.samples] = record
-
     def _settle_interrupted_publications(self) -> None:
         for uuid_, stated in Publication.markers(self._backend, self.folder):
             if self._leases.is_surely_dead(stated.writer):
                 Publication.settle(self._backend, stated.store, uuid_)
                 self._backend.remove_file(Publication.marker(self.folder, uuid_))
 
-    def _intact_record(self, name: str) -> PartitionRecord | None:
-        record = parse_record(self._backend.read(f"{self.folder}/{DONE}/{name}"))
-        number = name.partition("-")[0]
-        if record is None or not number.isdecimal() or int(number) >= self._encoder.partitions:
-            return None
-        if set(record.files) != self._encoder.partition_files(int(number)):
-            return None
-        for file, entry in record.files.items():
-            content = self._backend.read(record.path(self.folder, file), at_most=entry.length)
-            if content is None or not entry.matches(content):
-                return None
-        return record
-
-    def _look(self, partition: int, samples: tuple[str, ...]) -> PartitionRecord | None:
-        """Look whether another writer has finished a partition meanwhile."""
-        record = parse_record(self._backend.read(self._done(partition, samples)))
-        if record is None or record.samples != samples or set(record.files) != self._encoder.partition_files(partition):
-            return None
-        record = replace(record, samples=samples)  # equal, and in memory once for all stores of a run
-        self._records.setdefault(partition, {})[samples] = record
-        return record
-
-    def _look_for_any(self, partition: int) -> None:
-        for name in self._backend.list(f"{self.folder}/{DONE}"):
-            if name.startswith(f"{partition}-") and (record := self._intact_record(name)) is not None:
-                self._records.setdefault(partition, {})[record.samples] = record
-
     def _keep(self, partition: int, record: PartitionRecord, *, made_it: bool) -> None:
         """Keep the record of a partition, or that of who was faster."""
         if not made_it:
-            earlier = self._look(partition, record.samples)
+            earlier = self._done.look(partition, record.samples)
             if earlier is None:  # damaged
-                self._backend.write(self._done(partition, record.samples), record.to_bytes())
+                self._backend.write(self._done.place(partition, record.samples), record.to_bytes())
             record = earlier or record
         if self._is_there():
-            self._records.setdefault(partition, {})[record.samples] = record
+            self._done.add(partition, record)
         else:
             self._backend.remove(self.folder)  # what was just written has made it anew
 
@@ -381,9 +362,6 @@ class Attempt:
                 "Run the same command again to go on."
             )
         return [record for record in records if record is not None]
-
-    def _done(self, partition: int, samples: Sequence[str]) -> str:
-        return f"{self.folder}/{DONE}/{partition}-{short(digest(list(samples)))}.json"
 
 
 def _folder(dataset: str, name: str, recipe: Recipe, description: bytes) -> str:
