@@ -304,11 +304,11 @@ def test_a_death_costs_what_was_not_written(
         with pytest.raises(
             ClusterError, match=r"died at '.*/\d+\.png' or at an image beside it: .* nothing .* is lost"
         ):
-            run(flowers, tmp_path / "cache", tiny_resnet, decode_in="processes")
+            run(flowers, tmp_path / "cache", tiny_resnet, decode_in="processes", workers=1)
     assert Cache(tmp_path / "cache")["flowers"].stores() == ()
     again = run(flowers, tmp_path / "cache", tiny_resnet, decode_in="processes")
     assert contents(again) == expected
-    assert computed(again) == [12, 12] or computed(again) == [8, 8]
+    assert computed(again) in ([12, 12], [8, 8]), "of 16"
 
 
 def test_an_extraction_in_processes_is_the_same(

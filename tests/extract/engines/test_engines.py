@@ -109,6 +109,17 @@ def test_the_batch_size_of_a_gpu(rates: dict[int, float], asked: int, batch_size
     assert Rated(rates, asked).batch_size == batch_size
 
 
+def test_timing_a_gpu_leaves_the_batch_size_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Timed(Rated):
+        _rate = CudaEngine._rate
+
+        def _launch(self, images: np.ndarray) -> Callable[[], Outputs]:
+            return lambda: (images.mean(axis=(1, 2, 3))[:, None], None)
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    assert Timed({}, 256).batch_size == 256
+
+
 def test_an_eager_engine_is_the_network(tiny_resnet: Tiny) -> None:
     network, preprocessing = built(tiny_resnet)
     images = some_images(preprocessing, 5)
