@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.builders import Tiny, write_pictures, write_settings
+from tests.builders import Tiny, put_into_hub, write_pictures, write_settings
 from tests.commands.made import failure, fusion
 
 
@@ -56,6 +56,21 @@ def test_weights_that_cannot_be_had(here: Path, monkeypatch: pytest.MonkeyPatch)
     line = failure(10, "extract", "--backbone", "timm:test_vit")
     assert "Get https://huggingface.co/timm/test_vit.r160_in1k/resolve/main/model.safetensors" in line
     assert "--weights FILE" in line
+
+
+def test_weights_that_are_not_what_their_name_states(here: Path, tiny_resnet: Tiny) -> None:
+    """Both are at hand for the list, which reads none; whoever would run them is told."""
+    content = tiny_resnet.weights.read_bytes()
+    kept = here / "torch" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(content)
+    put_into_hub(here / "hub", "timm/test_resnet.r160_in1k", "model.safetensors", content, stated="0" * 64)
+    for name, said in (("torchvision:squeezenet1_1", "b8a52dc0"), ("timm:test_resnet", "000000000000")):
+        assert all(item["at_hand"] for item in fusion("backbones", f"{name}.*", "--json").document["backbones"])
+        line = failure(16, "extract", "--backbone", name)
+        assert "is not what its name states" in line
+        assert said in line
+    assert not list((here / "cache").rglob("manifest.json"))
 
 
 def test_a_folder_of_weights(here: Path, tiny_resnet: Tiny) -> None:
