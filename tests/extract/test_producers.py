@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
+from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract import producers
 from fusion_pipeline.extract.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.network import find_preprocessing
 from fusion_pipeline.extract.preparation import NetworkInput
 from fusion_pipeline.extract.producers import backbone_recipe, index_recipe
 from fusion_pipeline.images.decode import DecodeBudget
@@ -69,13 +71,29 @@ def test_another_decoder_or_other_thumbnails_change_the_keys(
     assert (key() != backbone) is of_backbones
 
 
+@pytest.mark.parametrize("size", [(90, 40), (40, 90), (31, 31)], ids=str)
+@pytest.mark.parametrize("crop_pct", [0.9, 1.0, 1.15, 2.0])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
-def test_the_pixels_are_those_of_timm(mode: str, tmp_path: Path) -> None:
-    preprocessing = replace(PREPROCESSING, crop_mode=mode)
-    with Image.open(write_picture(tmp_path / "wide.png", seed=1, size=(90, 40))) as image:
+def test_the_pixels_are_those_of_timm(mode: str, crop_pct: float, size: tuple[int, int], tmp_path: Path) -> None:
+    preprocessing = replace(PREPROCESSING, crop_mode=mode, crop_pct=crop_pct)
+    with Image.open(write_picture(tmp_path / "wide.png", seed=1, size=size)) as image:
         (pixels,) = NetworkInput.of(preprocessing)(image)
         expected = create_transform(
-            (3, 32, 32), interpolation="bicubic", crop_pct=0.9, crop_mode=mode, mean=(0.5,) * 3, std=(0.5,) * 3
+            (3, 32, 32), interpolation="bicubic", crop_pct=crop_pct, crop_mode=mode, mean=(0.5,) * 3, std=(0.5,) * 3
         )(image)
     assert pixels.dtype == np.uint8
     np.testing.assert_allclose(pixels, (expected * 0.5 + 0.5) * 255, atol=1e-3)
+
+
+def test_a_crop_beyond_the_image_is_black() -> None:
+    (pixels,) = NetworkInput.of(replace(PREPROCESSING, crop_pct=1.15))(Image.new("RGB", (64, 64), "white"))
+    inside = np.zeros((3, 32, 32), dtype=bool)
+    inside[:, 2:29, 2:29] = True  # floor(32 / 1.15) is 27
+    np.testing.assert_array_equal(pixels, np.where(inside, 255, 0))
+
+
+@pytest.mark.parametrize("name", ["volo_d4_448", "volo_d5_448", "volo_d5_512"])
+def test_the_published_crops_above_one(name: str) -> None:
+    assert find_preprocessing(Backbone("x", f"timm:{name}")).crop_pct == 1.15
+    with pytest.raises(UsageError, match=r"crop_pct = 2\.1 is out of range: it is above 0, and 2 at most"):
+        find_preprocessing(Backbone("x", f"timm:{name}", preprocessing={"crop_pct": 2.1}))
