@@ -14,7 +14,7 @@ from torch import nn
 from fusion_pipeline.errors import FusionError, UsageError, printable
 from fusion_pipeline.extract import hub
 from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.models import construct, without_memory
+from fusion_pipeline.extract.models import outline
 from fusion_pipeline.extract.network import find_preprocessing, with_trained_arguments
 from fusion_pipeline.extract.taps import tap
 from fusion_pipeline.extract.weights import weights_at_hand
@@ -67,8 +67,7 @@ def describe(backbone: Backbone) -> Entry:
     """
     size = find_preprocessing(backbone).input_size
     complete = with_trained_arguments(backbone)
-    with without_memory():
-        module = construct(complete)
+    module = outline(complete)
     n_classes, n_features = _widths(module, complete)
     published = backbone.weights is None or backbone.weights.startswith(hub.PREFIX)
     files = hub.published_files(backbone) if published else ()

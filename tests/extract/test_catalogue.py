@@ -28,6 +28,7 @@ def test_an_entry_is_what_the_network_is(tiny_resnet: Tiny) -> None:
         ("timm:deit_tiny_distilled_patch16_224.fb_in1k", 192, 224, 1000),
         ("timm:vit_tiny_patch16_224.augreg_in21k", 192, 224, 21843),
         ("timm:mobilenetv3_small_050.lamb_in1k", 1024, 224, 1000),
+        ("timm:vit_small_patch16_rope_mixed_224", 384, 224, 1000),  # computes with what it fills
         ("torchvision:squeezenet1_1", 512, 224, 1000),
         ("torchvision:regnet_x_400mf.IMAGENET1K_V1", 400, 224, 1000),
         ("torchvision:vit_b_16.IMAGENET1K_SWAG_E2E_V1", 768, 384, 1000),

@@ -13,7 +13,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract.backbones import Backbone, find_backbone
-from fusion_pipeline.extract.models import construct, without_memory
+from fusion_pipeline.extract.models import construct, outline, without_memory
 from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
 from fusion_pipeline.extract.taps import PreLogits, tap
 from fusion_pipeline.extract.weights import fit_tensors
@@ -42,6 +42,7 @@ FAMILIES: list[tuple[str, int, dict[str, Any]]] = [
     ("deit_tiny_distilled_patch16_224", 32, VIT),
     ("deit_tiny_distilled_patch16_224", 32, {**VIT, "num_classes": 0}),
     ("deit3_small_patch16_224", 32, {"img_size": 32}),
+    ("vit_small_patch16_rope_mixed_224", 32, VIT),
     ("beit_base_patch16_224", 32, VIT),
     ("eva02_tiny_patch14_224", 28, {**VIT, "img_size": 28}),
     ("swin_tiny_patch4_window7_224", 32, {"img_size": 32, "embed_dim": 12, "depths": (1, 1)}),
@@ -218,6 +219,26 @@ def test_building_without_memory_takes_no_values() -> None:
         module = construct(Backbone("x", "timm:vit_giant_patch14_dinov2"))
     assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
     assert torch.zeros(1).device.type == "cpu"
+
+
+def test_an_outline_needs_no_memory_where_both_kinds_of_tensors_meet() -> None:
+    module = outline(Backbone("x", "timm:vit_large_patch16_rope_mixed_224"))
+    assert next(module.parameters()).device.type == "meta"
+
+
+def test_an_outline_of_a_model_that_looks_at_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: torch.nn.Linear(int(torch.ones(1).item()), 3))
+    assert outline(Backbone("x", "timm:test_vit")).weight.shape == (3, 1)
+    assert next(outline(Backbone("x", "timm:test_vit")).parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [("test_resnet", {"layers": [1]}), ("test_resnet", {"block": "x"}), ("test_vit", {"patch_size": 0})],
+)
+def test_arguments_that_constructors_stumble_over(architecture: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"'x': timm cannot build '{architecture}' .*Check model and arguments"):
+        outline(Backbone("x", f"timm:{architecture}", arguments=arguments))
 
 
 def test_a_network_without_classes_gives_its_features() -> None:
