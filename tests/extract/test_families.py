@@ -15,7 +15,7 @@ from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract.backbones import Backbone, find_backbone
 from fusion_pipeline.extract.models import construct, outline, without_memory
 from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
-from fusion_pipeline.extract.taps import PreLogits, tap
+from fusion_pipeline.extract.taps import CLASSIFIER_INPUT, PRE_LOGITS, PreLogits, tap, tap_rule
 from fusion_pipeline.extract.weights import fit_tensors
 from tests.builders import random_module, write_weights
 
@@ -57,6 +57,7 @@ FAMILIES: list[tuple[str, int, dict[str, Any]]] = [
     ("caformer_s18", 32, {}),  # a head of several layers
     ("levit_128s", 64, {"img_size": 64}),  # batch normalisation in the head
     ("shvit_s1", 64, {}),
+    ("efficientvit_m0", 64, {"img_size": 64}),
     ("resnet50_clip", 64, {"img_size": 64, "num_classes": 1024}),
     ("xcit_nano_12_p16_224", 32, {"img_size": 32, "depth": 1}),
     ("cait_xxs24_224", 32, VIT),
@@ -95,6 +96,27 @@ def test_features_are_timms_own_and_probabilities_its_softmax(
         assert probabilities is not None
         assert torch.allclose(probabilities, output.softmax(dim=1), rtol=1e-4, atol=1e-6)
         assert network.n_classes == module.num_classes
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "rule"),
+    [
+        ("timm:resnet18", {}, CLASSIFIER_INPUT),
+        ("timm:vgg11", {}, CLASSIFIER_INPUT),
+        ("timm:resnetv2_18", {}, CLASSIFIER_INPUT),  # a layer that only drops out, between pooling and classifier
+        ("timm:convnext_atto", {"num_classes": 0}, CLASSIFIER_INPUT),
+        ("timm:vit_small_patch14_dinov2", {}, CLASSIFIER_INPUT),
+        ("torchvision:resnet18", {}, CLASSIFIER_INPUT),
+        ("timm:levit_128s", {}, PRE_LOGITS),
+        ("timm:shvit_s1", {}, PRE_LOGITS),
+        ("timm:efficientvit_m0", {}, PRE_LOGITS),
+        ("timm:deit_tiny_distilled_patch16_224", {}, PRE_LOGITS),
+        ("timm:caformer_s18", {}, PRE_LOGITS),
+        ("timm:vit_base_patch32_clip_224.openai", {"num_classes": 512}, PRE_LOGITS),
+    ],
+)
+def test_the_identity_says_where_features_are_taken(model: str, arguments: dict[str, Any], rule: str) -> None:
+    assert tap_rule(Backbone("x", model, arguments=arguments)) == rule
 
 
 TORCHVISION = [

@@ -13,10 +13,11 @@ from timm.data.transforms_factory import create_transform
 
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract import producers
-from fusion_pipeline.extract.backbones import Backbone, Preprocessing
-from fusion_pipeline.extract.network import find_preprocessing
+from fusion_pipeline.extract.backbones import Backbone, Preprocessing, find_backbone
+from fusion_pipeline.extract.network import find_preprocessing, with_trained_arguments
 from fusion_pipeline.extract.preparation import NetworkInput
 from fusion_pipeline.extract.producers import backbone_recipe, index_recipe
+from fusion_pipeline.extract.taps import PRE_LOGITS, tap_rule
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.store.identity import digest
 from tests.builders import write_picture
@@ -55,6 +56,33 @@ def key(
 )
 def test_whatever_changes_features_changes_the_key(change: dict[str, Any]) -> None:
     assert key(**change) != key()
+
+
+def test_another_tap_changes_the_key() -> None:
+    recipe = backbone_recipe(BACKBONE, PREPROCESSING, "sha256:aa", "float16", BUDGET, tap=PRE_LOGITS)
+    assert digest(recipe) != key()
+
+
+@pytest.mark.parametrize(
+    ("name", "golden"),
+    [
+        ("inception_v3", "eac1d0a43472"),
+        ("resnet50", "62ce2a2fd766"),
+        ("vgg16", "4738e33d95ca"),
+        ("vgg19", "35f904d7a732"),
+        ("xception", "fc63021d80b5"),
+        ("efficientnet_lite0", "4e202373f900"),
+        ("timm:vit_small_patch14_dinov2.lvd142m", "2214f486fd1e"),
+        ("timm:convnext_tiny.in12k_ft_in1k", "ca929f12a722"),
+        ("torchvision:vit_b_16", "087baa00eecb"),
+    ],
+)
+def test_keys_stay_what_they_are(name: str, golden: str) -> None:
+    backbone = with_trained_arguments(find_backbone(name, {}))
+    preprocessing, tap = find_preprocessing(backbone), tap_rule(backbone)
+    recipe = dict(backbone_recipe(backbone, preprocessing, "sha256:aa", "float16", BUDGET, tap=tap))
+    del recipe["decoder"]  # with the version of Pillow
+    assert digest(recipe).startswith(f"sha256:{golden}")
 
 
 def test_what_a_backbone_is_called_does_not_change_the_key() -> None:
