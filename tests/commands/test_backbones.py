@@ -94,3 +94,24 @@ def test_a_backbone_that_cannot_be_built_says_why(here: Path) -> None:
     listed = {item["name"]: item for item in fusion("backbones", "--json").document["backbones"]}
     assert listed["odd"]["parameters"] is None
     assert "Did you mean 'test_resnet'" in listed["odd"]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ('model = "tmm:test_resnet"', "write timm:NAME or torchvision:NAME"),
+        ('weights = "w.pth"', 'says not which network it is. Add model = "timm:NAME"'),
+    ],
+)
+def test_a_table_that_is_wrong_hides_no_other(here: Path, table: str, problem: str) -> None:
+    with open("fusion.toml", "a", encoding="utf-8") as file:
+        file.write(f"\n[backbone.odd]\n{table}\n")
+    (line,) = [line for line in fusion("backbones").output.splitlines() if line.startswith("odd ")]
+    assert problem in line
+    listed = {item["name"]: item for item in fusion("backbones", "--json").document["backbones"]}
+    assert (listed["odd"]["model"], listed["odd"]["at_hand"]) == (None, None)
+    assert problem in listed["odd"]["problem"]
+    assert listed["small_resnet"]["problem"] is None
+    assert "odd" not in fusion("backbones", "test_vit.").output
+    assert problem in fusion("backbones", "odd").output
+    assert problem in failure(2, "extract", "--backbone", "odd")

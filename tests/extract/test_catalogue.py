@@ -9,7 +9,7 @@ import torch
 
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract.backbones import KNOWN, Backbone, find_backbone
-from fusion_pipeline.extract.catalogue import describe, library_models, search, try_describe
+from fusion_pipeline.extract.catalogue import Entry, describe, describe_all, library_models, search
 from tests.builders import Tiny
 
 
@@ -47,16 +47,19 @@ def test_models_of_the_libraries(
 
 
 def test_a_pattern_is_a_part_of_a_name_or_a_whole_one() -> None:
-    assert search("Resnet18*v1", []) == ("torchvision:resnet18.IMAGENET1K_V1",)
-    assert search("timm:test_vit?.*", []) == tuple(f"timm:test_vit{number}.r160_in1k" for number in (2, 3))
-    assert search("dinov2", []) == search("timm:*dinov2*", [])
+    assert search("Resnet18*v1", {}) == ("torchvision:resnet18.IMAGENET1K_V1",)
+    assert search("timm:test_vit?.*", {}) == tuple(f"timm:test_vit{number}.r160_in1k" for number in (2, 3))
+    assert search("dinov2", {}) == search("timm:*dinov2*", {})
 
 
 def test_the_named_ones_come_first() -> None:
-    mine = Backbone("mine", "timm:test_vit")
-    assert search("test_vit.", [mine]) == ("timm:test_vit.r160_in1k",)
-    assert search("mine", [mine])[0] == "mine"
-    assert search("legacy_xception", KNOWN.values()) == ("xception", "timm:legacy_xception.tf_in1k")
+    mine = {"mine": "timm:test_vit"}
+    assert search("test_vit.", mine) == ("timm:test_vit.r160_in1k",)
+    assert search("mine", mine)[0] == "mine"
+    assert search("legacy_xception", {name: found.model for name, found in KNOWN.items()}) == (
+        "xception",
+        "timm:legacy_xception.tf_in1k",
+    )
 
 
 def test_every_name_can_be_given() -> None:
@@ -73,12 +76,26 @@ def test_every_name_can_be_given() -> None:
 )
 def test_a_pattern_that_matches_nothing(pattern: str, nearest: str) -> None:
     with pytest.raises(UsageError, match=rf"No backbone matches '{pattern}'\..*\b{nearest}\b"):
-        search(pattern, [])
+        search(pattern, {})
 
 
-def test_a_backbone_that_cannot_be_built_hides_no_other() -> None:
-    assert isinstance(try_describe(Backbone("x", "timm:test_vit", arguments={"wings": 2})), UsageError)
-    assert isinstance(try_describe(Backbone("x", "timm:test_resnat")), UsageError)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Backbone("wrong", "timm:test_vit", arguments={"wings": 2}),
+        Backbone("wrong", "timm:test_resnat"),
+        Backbone("wrong", "timm:test_resnet", arguments={"features_only": True}),
+        Backbone("wrong", "timm:test_resnet", preprocessing={"crop_pct": 7}),
+        UsageError("Its table is wrong."),
+    ],
+    ids=str,
+)
+def test_one_that_is_wrong_hides_no_other(wrong: Backbone | UsageError, tiny_resnet: Tiny) -> None:
+    rows = describe_all({"wrong": wrong, "right": tiny_resnet.backbone})
+    assert [row.name for row in rows] == ["wrong", "right"]
+    assert isinstance(rows[0].found, UsageError)
+    assert rows[0].backbone is (wrong if isinstance(wrong, Backbone) else None)
+    assert isinstance(rows[1].found, Entry)
 
 
 def test_what_weights_are_at_hand(tmp_path: Path) -> None:
