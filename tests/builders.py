@@ -16,6 +16,7 @@ from PIL import Image
 CLASSES = ("iris", "rose", "tulip")
 SIZE = 32
 N_CLASSES = 10
+HUB_COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def write_picture(path: Path, seed: int, tint: int = 0, size: tuple[int, int] = (48, 40)) -> Path:
@@ -100,6 +101,20 @@ class Tiny:
             f'[backbone.{self.name}]\nmodel = "timm:{self.architecture}"\nweights = "{self.weights}"\n'
             f"arguments = {{ num_classes = {N_CLASSES} }}\ninput_size = {SIZE}\n"
         )
+
+
+def put_into_hub(cache: Path, repository: str, file: str, content: bytes, stated: str | None = None) -> Path:
+    """Lay a file into a cache of the hub as huggingface_hub does: a link to a blob that is named by its hash."""
+    home = cache / f"models--{repository.replace('/', '--')}"
+    blob = home / "blobs" / (stated or hashlib.sha256(content).hexdigest())
+    path = home / "snapshots" / HUB_COMMIT / file
+    for folder in (blob.parent, path.parent, home / "refs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(content)
+    path.unlink(missing_ok=True)
+    path.symlink_to(os.path.relpath(blob, path.parent))
+    (home / "refs" / "main").write_text(HUB_COMMIT)
+    return path
 
 
 def write_settings(folder: Path, data: Path, backbones: Iterable[Tiny], extra: str = "") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,9 +14,7 @@ from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
 
 if TYPE_CHECKING:
-    from fusion_pipeline.errors import FusionError
-    from fusion_pipeline.extract.backbones import Backbone
-    from fusion_pipeline.extract.catalogue import Entry
+    from fusion_pipeline.extract.catalogue import Row
 
 _SHOWN = 20
 
@@ -30,7 +29,7 @@ def backbones(pattern: str | None, everything: bool, settings: Settings, console
     Without PATTERN these are the built-in ones and those of fusion.toml. PATTERN is a part of a name, or a whole name
     with * and ?. Each line tells the name to give to --backbone, the number of parameters, the length of the feature
     vector, the side of the input in pixels, the classes of the ImageNet head, and where the weights are. Nothing is
-    downloaded.
+    downloaded or read: whether a file is what its name states shows when it is used.
 
     \b
     Example:
@@ -39,32 +38,30 @@ def backbones(pattern: str | None, everything: bool, settings: Settings, console
       fusion backbones 'timm:convnext*in1k' --all
     """
     records = inputs.listed_backbones(settings, pattern)
-    shown = records if everything else records[:_SHOWN]
-    from fusion_pipeline.extract.catalogue import try_describe
+    shown = records if everything else dict(islice(records.items(), _SHOWN))
+    from fusion_pipeline.extract.catalogue import describe_all
 
-    entries = [(record, try_describe(record)) for record in shown]
-    console.tell(backbone_lines(entries))
-    if len(records) > len(shown):
-        console.say(f"and {len(records) - len(shown):,} more: --all shows them")
-    console.document(
-        {"backbones": [_to_json(record, entry) for record, entry in entries], "more": len(records) - len(shown)}
-    )
+    rows, more = describe_all(shown), len(records) - len(shown)
+    console.tell(backbone_lines(rows))
+    if more:
+        console.say(f"and {more:,} more: --all shows them")
+    console.document({"backbones": [_to_json(row) for row in rows], "more": more})
 
 
-def _to_json(record: Backbone, entry: Entry | FusionError) -> dict[str, Any]:
+def _to_json(row: Row) -> dict[str, Any]:
     from fusion_pipeline.extract.catalogue import Entry
 
-    found = entry if isinstance(entry, Entry) else None
+    record, found = row.backbone, row.found if isinstance(row.found, Entry) else None
     return {
-        "name": record.name,
-        "model": record.model,
-        "weights": record.weights,
-        "arguments": dict(record.arguments),
+        "name": row.name,
+        "model": record and record.model,
+        "weights": record and record.weights,
+        "arguments": dict(record.arguments) if record else {},
         "parameters": found and found.parameters,
         "features": found and found.n_features,
         "input_size": found and found.input_size,
         "classes": found and found.n_classes,
         "at_hand": str(found.at_hand) if found and found.at_hand else None,
         "url": found and found.url,
-        "problem": None if found else str(entry),
+        "problem": None if found else str(row.found),
     }

@@ -179,20 +179,36 @@ def configured_backbone(settings: Settings, name: str) -> Backbone | None:
     return _with_weights(record, settings.weights, alone=True)
 
 
-def listed_backbones(settings: Settings, pattern: str | None) -> list[Backbone]:
-    """Return the records of the backbones that go by a name, or of all that match a pattern."""
-    from fusion_pipeline.extract.backbones import KNOWN, find_backbone
+def listed_backbones(settings: Settings, pattern: str | None) -> dict[str, Backbone | FusionError]:
+    """Return the backbones that go by a name, or all that match a pattern: the record, or what is wrong with it."""
+    from fusion_pipeline.extract.backbones import KNOWN
 
     names: Sequence[str] = sorted({*KNOWN, *settings.backbone})
     if pattern is not None:
         from fusion_pipeline.extract.catalogue import search
 
-        names = search(pattern, [find_backbone(name, settings.backbone) for name in names])
-    records = [find_backbone(name, settings.backbone) for name in names]
+        names = search(pattern, {name: _stated_model(settings, name) for name in names})
+    return {name: _listed_backbone(settings, name, alone=len(names) == 1) for name in names}
+
+
+def _stated_model(settings: Settings, name: str) -> str:
+    from fusion_pipeline.extract.backbones import KNOWN
+
+    known = KNOWN[name].model if name in KNOWN else ""
+    return str(settings.backbone.get(name, {}).get("model", known))
+
+
+def _listed_backbone(settings: Settings, name: str, *, alone: bool) -> Backbone | FusionError:
+    from fusion_pipeline.extract.backbones import find_backbone
+
+    try:
+        record = find_backbone(name, settings.backbone)
+    except FusionError as error:
+        return error
     folder = None if settings.weights is None else Path(settings.weights).expanduser()
-    if folder is not None and not folder.is_dir():  # one file is of one backbone
-        return [_with_weights(record, settings.weights, alone=len(records) == 1) for record in records]
-    return records if folder is None else [_with_file_in(folder, record) for record in records]
+    if folder is None or folder.is_dir():
+        return record if folder is None else _with_file_in(folder, record)
+    return _with_weights(record, settings.weights, alone=alone)  # one file is of one backbone
 
 
 def load_predictor(settings: Settings, model: str | Path) -> Predictor:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from fusion_pipeline.errors import FusionError, printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.extract.backbones import Backbone
-    from fusion_pipeline.extract.catalogue import Entry
+    from fusion_pipeline.extract.catalogue import Entry, Row
     from fusion_pipeline.extract.passes import StoreResult
     from fusion_pipeline.extract.run import Extraction
     from fusion_pipeline.extract.verdict import Verdict
@@ -65,25 +64,31 @@ def _state(item: StoreResult) -> str:
     return f"{item.computed:,} rows computed" if item.computed else "up to date"
 
 
-def backbone_lines(entries: Sequence[tuple[Backbone, Entry | FusionError]]) -> Iterator[str]:
-    """Yield a line per backbone under a heading: what it is, and where its weights are."""
-    same = (record.name if record.name == record.model else f"{record.name} = {record.model}" for record, _ in entries)
-    names = in_a_column(["name", *same])
+def backbone_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line per backbone under a heading: what it is, and where its weights are, or what is wrong with it."""
+    names = in_a_column(["name", *map(_full_name, rows)])
     yield f"{names[0]}  {'params':>8} {'features':>8} {'input':>5} {'classes':>7}  weights"
-    for name, (record, entry) in zip(names[1:], entries, strict=True):
-        if isinstance(entry, FusionError):
-            yield f"{name}  {printable(str(entry))}"
+    for name, row in zip(names[1:], rows, strict=True):
+        if isinstance(row.found, FusionError):
+            yield f"{name}  {printable(str(row.found))}"
             continue
+        entry = row.found
         classes = f"{entry.n_classes:,}" if entry.n_classes else "none"
         numbers = f"{entry.parameters / 1e6:>6.1f} M {entry.n_features:>8,} {entry.input_size:>5} {classes:>7}"
-        yield f"{name}  {numbers}  {_whereabouts(record, entry)}"
+        yield f"{name}  {numbers}  {_whereabouts(entry)}"
 
 
-def _whereabouts(record: Backbone, entry: Entry) -> str:
+def _full_name(row: Row) -> str:
+    model = row.name if row.backbone is None else row.backbone.model
+    return row.name if row.name == model else f"{row.name} = {model}"
+
+
+def _whereabouts(entry: Entry) -> str:
+    weights = entry.backbone.weights
     if entry.at_hand is not None:
-        return f"at hand: {printable(record.weights or str(entry.at_hand))}"
-    if record.weights is not None and entry.url is None:
-        return f"missing: {printable(record.weights)}"
+        return f"at hand: {printable(weights or str(entry.at_hand))}"
+    if weights is not None and entry.url is None:
+        return f"missing: {printable(weights)}"
     return "to be downloaded" if entry.url else "none published"
 
 

@@ -15,8 +15,9 @@ from fusion_pipeline.extract.engines.probe import batch_drift, probe_deviation
 from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
 from fusion_pipeline.extract.plan import Plan
 from fusion_pipeline.extract.preparation import NetworkInput, Preparation
+from fusion_pipeline.extract.taps import tap_rule
 from fusion_pipeline.extract.targets import Target
-from fusion_pipeline.extract.weights import file_sha256, lasting_name, locate_weights
+from fusion_pipeline.extract.weights import checked_sha256, lasting_name, locate_weights
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store.care.semantic import softmax_deviation
@@ -59,8 +60,9 @@ class BackboneTarget(Target):
         # In this order: who misspells a model must not be asked for its weights.
         self._preprocessing = find_preprocessing(backbone)
         self._backbone = with_trained_arguments(backbone)
+        self._tap = tap_rule(self._backbone)
         self._weights = locate_weights(backbone)
-        self._weights_sha256 = file_sha256(self._weights)
+        self._weights_sha256 = checked_sha256(backbone, self._weights)
 
     @property
     def recipe(self) -> Recipe:
@@ -72,6 +74,7 @@ class BackboneTarget(Target):
             self._dtype,
             self._budget,
             self._plan.precision,
+            self._tap,
         )
 
     @cached_property

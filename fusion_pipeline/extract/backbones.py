@@ -17,20 +17,23 @@ CROP_MODES = ("center", "squash", "border")
 # A network's input; more than this is a slip of the keyboard that would ask for all memory.
 _MOST_PIXELS = 4096
 
+# Published are 1.15 at most.
+_MOST_CROP = 2
+
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How a decoded image becomes a network's input.
 
     The shorter side is resized to ``floor(input_size / crop_pct)``, the middle is cropped and each channel of the
-    pixels in [0, 1] becomes ``(x - mean) / std``.
+    pixels in [0, 1] becomes ``(x - mean) / std``. What a crop beyond the image leaves empty is black.
 
     Parameters
     ----------
     input_size : int
         Side of the square input in pixels.
     crop_pct : float
-        Share of the resized image's shorter side that is kept.
+        Share of the resized image's shorter side that is kept; above 1 the crop is larger than that side.
     interpolation : str
         Antialiased resampling: one of `INTERPOLATIONS`.
     mean, std : tuple of float
@@ -63,11 +66,12 @@ class Preprocessing:
             if (value := getattr(self, key)) not in known:
                 nearest = difflib.get_close_matches(value, known, n=1, cutoff=0.0)
                 raise UsageError(f"{key} = '{printable(value)}' is not known: did you mean '{nearest[0]}'?")
+        most_crop = min(_MOST_CROP, self.input_size)  # the image must not be resized to nothing
         wrong = [
             f"{key} = {getattr(self, key)!r} is out of range: {needed}."
             for key, fits, needed in (
                 ("input_size", 1 <= self.input_size <= _MOST_PIXELS, f"it is 1 to {_MOST_PIXELS} pixels"),
-                ("crop_pct", 0 < self.crop_pct <= 1, "it is above 0, and 1 at most"),
+                ("crop_pct", 0 < self.crop_pct <= most_crop, f"it is above 0, and {most_crop} at most"),
                 ("mean", all(map(math.isfinite, self.mean)), "it is three finite numbers"),
                 ("std", all(0 < value < math.inf for value in self.std), "it is three numbers above 0"),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import nn
 from fusion_pipeline.errors import FusionError, UsageError, printable
 from fusion_pipeline.extract import hub
 from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.models import construct, without_memory
+from fusion_pipeline.extract.models import outline
 from fusion_pipeline.extract.network import find_preprocessing, with_trained_arguments
 from fusion_pipeline.extract.taps import tap
 from fusion_pipeline.extract.weights import weights_at_hand
@@ -67,8 +67,7 @@ def describe(backbone: Backbone) -> Entry:
     """
     size = find_preprocessing(backbone).input_size
     complete = with_trained_arguments(backbone)
-    with without_memory():
-        module = construct(complete)
+    module = outline(complete)
     n_classes, n_features = _widths(module, complete)
     published = backbone.weights is None or backbone.weights.startswith(hub.PREFIX)
     files = hub.published_files(backbone) if published else ()
@@ -83,23 +82,45 @@ def describe(backbone: Backbone) -> Entry:
     )
 
 
-def try_describe(backbone: Backbone) -> Entry | FusionError:
-    """Return what a backbone is, or why nobody can say: one that cannot be built must not hide the others."""
-    try:
-        return describe(backbone)
-    except FusionError as error:
-        return error
+@dataclass(frozen=True)
+class Row:
+    """What a list of backbones says of one name.
+
+    Parameters
+    ----------
+    name : str
+        As ``--backbone`` takes it.
+    backbone : Backbone or None
+        Its record; None if its table in the configuration makes none.
+    found : Entry or FusionError
+        What it is, or why nobody can say.
+    """
+
+    name: str
+    backbone: Backbone | None
+    found: Entry | FusionError
 
 
-def search(pattern: str, named: Iterable[Backbone]) -> tuple[str, ...]:
+def describe_all(records: Mapping[str, Backbone | FusionError]) -> list[Row]:
+    """Return a row for each name: one that is wrong must not hide the others.
+
+    Parameters
+    ----------
+    records : mapping of str to Backbone or FusionError
+        By name, the record or what is wrong with it.
+    """
+    return [_row(name, record) for name, record in records.items()]
+
+
+def search(pattern: str, named: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of all backbones that match a pattern: the named ones, then timm's, then torchvision's.
 
     Parameters
     ----------
     pattern : str
         A part of a name, or a whole one with ``*`` and ``?``; of a named one, its model's name counts too.
-    named : iterable of Backbone
-        Those that go by a name of their own.
+    named : mapping of str to str
+        Those that go by a name of their own, each with its model.
 
     Returns
     -------
@@ -113,11 +134,11 @@ def search(pattern: str, named: Iterable[Backbone]) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> search("resnet18*v1", [])
+    >>> search("resnet18*v1", {})
     ('torchvision:resnet18.IMAGENET1K_V1',)
     """
     wanted, library = _glob(pattern), library_models()
-    own = [backbone.name for backbone in named if _matches(wanted, backbone.name) or _matches(wanted, backbone.model)]
+    own = [name for name, model in named.items() if _matches(wanted, name) or _matches(wanted, model)]
     found = [model for model in library if _matches(wanted, model)]
     if not own and not found:
         raise UsageError(
@@ -146,6 +167,15 @@ def library_models() -> list[str]:
     return names
 
 
+def _row(name: str, record: Backbone | FusionError) -> Row:
+    if isinstance(record, FusionError):
+        return Row(name, None, record)
+    try:
+        return Row(name, record, describe(record))
+    except FusionError as error:
+        return Row(name, record, error)
+
+
 def _widths(module: nn.Module, backbone: Backbone) -> tuple[int, int]:
     """Return the number of classes and of features of a network that has shapes only."""
     _, classifier = tap(module, backbone)
@@ -154,7 +184,12 @@ def _widths(module: nn.Module, backbone: Backbone) -> tuple[int, int]:
     if isinstance(classifier, nn.Conv2d):
         return classifier.out_channels, classifier.in_channels
     model: Any = module
-    width = getattr(model, "head_hidden_size", None) or model.num_features
+    width = getattr(model, "head_hidden_size", None) or getattr(model, "num_features", None)
+    if width is None:
+        raise UsageError(
+            f"Backbone '{printable(backbone.name)}': {printable(backbone.model)} gives no one feature vector. "
+            "Check its arguments."
+        )
     return (0 if classifier is None else int(model.num_classes)), int(width)
 
 

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import torch
 
-from fusion_pipeline.errors import IncompleteError, UsageError, printable
+from fusion_pipeline.errors import FusionError, IncompleteError, RefusedError, UsageError, printable
 from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.models import timm_config, torchvision_weights
+from fusion_pipeline.extract.stated import StatedHash, hash_in_link, hash_in_name, refuse_other_bytes
 
 PREFIX = "hub:"
 
@@ -38,6 +39,10 @@ class PublishedFile(Protocol):
 
     def fetch(self) -> Path | None:
         """Download it; None if there is no such file."""
+        ...
+
+    def stated(self, path: Path) -> StatedHash | None:
+        """Return the hash that is stated where it lies on this machine."""
         ...
 
 
@@ -97,10 +102,14 @@ class HubFile:
         except EntryNotFoundError:
             return None
 
+    def stated(self, path: Path) -> StatedHash | None:
+        """Return the hash by which the hub's cache keeps it."""
+        return hash_in_link(path)
+
 
 @dataclass(frozen=True)
 class UrlFile:
-    """A file behind a plain address; torch's own hub folder keeps it, and the hash in its name is checked.
+    """A file behind a plain address; torch's own hub folder keeps it, and its name states its hash.
 
     Parameters
     ----------
@@ -112,14 +121,30 @@ class UrlFile:
 
     def at_hand(self) -> Path | None:
         """Return where torch's hub folder has it, or None; asks no network."""
-        return self._path if self._path.exists() else None
+        return self._path if self._path.is_file() else None
 
     def fetch(self) -> Path:
-        """Download it into torch's hub folder."""
+        """Download it into torch's hub folder.
+
+        Raises
+        ------
+        RefusedError
+            If what comes has another hash than its name states.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        stated = re.search(r"-([0-9a-f]{8,})\.", self._path.name)
-        torch.hub.download_url_to_file(self.url, str(self._path), hash_prefix=stated[1] if stated else None)
+        stated = self.stated(self._path)
+        try:
+            torch.hub.download_url_to_file(self.url, str(self._path), hash_prefix=stated.digits if stated else None)
+        except RuntimeError as error:  # what torch raises for another hash, and for nothing else
+            raise RefusedError(
+                f"What came from {printable(self.url)} is not what its name states ({printable(_first_words(error))}). "
+                "Try again, or get the file elsewhere and give it with --weights."
+            ) from None
         return self._path
+
+    def stated(self, path: Path) -> StatedHash | None:
+        """Return the hash in its name."""
+        return hash_in_name(path.name)
 
     @property
     def _path(self) -> Path:
@@ -180,6 +205,8 @@ def fetch_published(backbone: Backbone) -> Path:
         See `published_files`.
     IncompleteError
         If nobody publishes any, or they cannot be had now; the message says which file to get.
+    RefusedError
+        If what comes is another file than was asked for.
     """
     files = published_files(backbone)
     if not files:
@@ -191,11 +218,33 @@ def fetch_published(backbone: Backbone) -> Path:
         return found
     try:
         fetched = next((path for file in files if (path := file.fetch()) is not None), None)
+    except FusionError:
+        raise
     except Exception as error:  # the hubs raise whatever their transport raises
         raise _out_of_reach(backbone, files, _first_words(error)) from None
     if fetched is None:
         raise _out_of_reach(backbone, files, "there is no such file")
     return fetched
+
+
+def refuse_unlike_published(backbone: Backbone, path: Path, sha256: str) -> None:
+    """Refuse a file of published weights that is not what its name states.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Whose published weights it is taken for.
+    path : Path
+        Where `fetch_published` found it.
+    sha256 : str
+        What it is, as `file_sha256` returns it.
+
+    Raises
+    ------
+    RefusedError
+        If it is something else than it is kept as.
+    """
+    refuse_other_bytes(path, published_files(backbone)[0].stated(path), sha256)
 
 
 def pinned(path: Path) -> HubFile | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -101,12 +101,32 @@ def construct(backbone: Backbone) -> nn.Module:
     """
     try:
         return _construct(backbone, dict(backbone.arguments))
-    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0][:120]
+    except Exception as error:  # arguments of a record reach constructors that raise whatever comes of them
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
         raise UsageError(
             f"Backbone '{printable(backbone.name)}': {backbone.library} cannot build "
             f"'{printable(backbone.model_name)}' ({printable(reason)}). Check model and arguments."
         ) from None
+
+
+def outline(backbone: Backbone) -> nn.Module:
+    """Build a backbone's module for what its shapes tell: without memory for its values, wherever that goes.
+
+    Raises
+    ------
+    UsageError
+        If the library refuses the model or its arguments.
+
+    Examples
+    --------
+    >>> outline(Backbone("x", "timm:vit_small_patch16_rope_mixed_224")).num_features
+    384
+    """
+    # The first leaves alone what constructors compute with, the second goes where both meet in one expression.
+    for mode in (without_memory(), torch.device("meta")):
+        with suppress(UsageError), mode:
+            return construct(backbone)
+    return construct(backbone)
 
 
 @contextmanager

@@ -40,8 +40,8 @@ class Head:
 class Network:
     """A frozen network, tapped at its classifier.
 
-    The features are what the classifier takes in, averaged over positions where it takes in a map; the probabilities
-    are the softmax of what the whole network gives.
+    The features are what the classifier, or what `taps.tap` puts in its place, takes in, averaged over positions where
+    it takes in a map; the probabilities are the softmax of what the whole network gives.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def build_network(backbone: Backbone, weights: Path, input_size: int, sha256: st
     module = construct(backbone)
     fit_tensors(module, tensors, backbone, weights)
     try:
-        return Network(*tap(module, backbone, _probe(input_size)[:1]), input_size)
+        return Network(*tap(module, backbone), input_size)
     except (AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0][:120].rstrip(". ") or type(error).__name__
         raise UsageError(

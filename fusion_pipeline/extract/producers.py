@@ -13,6 +13,7 @@ from fusion_pipeline.extract.backbones import Backbone, Preprocessing
 from fusion_pipeline.extract.engines.engine import Engine
 from fusion_pipeline.extract.network import Network
 from fusion_pipeline.extract.preparation import NetworkInput, Preparation, Prepared, Squares
+from fusion_pipeline.extract.taps import CLASSIFIER_INPUT
 from fusion_pipeline.images.decode import DecodeBudget, decoder_identity
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES, thumbnail_identity
 from fusion_pipeline.store import layout
@@ -127,6 +128,7 @@ def backbone_recipe(
     dtype: str,
     budget: DecodeBudget,
     precision: str = "float32",
+    tap: str = CLASSIFIER_INPUT,
 ) -> Recipe:
     """Return how a backbone store is made, whatever the images.
 
@@ -144,6 +146,8 @@ def backbone_recipe(
         What an image may cost: it decides which rows are NaN.
     precision : {"float32", "float16", "bfloat16"}
         What the network computes in.
+    tap : str
+        Where its features are taken: see `taps.tap_rule`.
 
     Returns
     -------
@@ -156,7 +160,7 @@ def backbone_recipe(
             "library": backbone.library,
             "architecture": backbone.architecture,
             "arguments": dict(backbone.arguments),
-            "tap": "input of the classifier, averaged over positions",
+            "tap": tap,
         },
         "weights": weights,
         "decoder": decoder_identity(),

@@ -1,4 +1,4 @@
-"""A backbone's module into the module to run, with the layer whose input are the features."""
+"""A backbone's module into the module to run, with the layer whose input are the features, and the rule's name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from torch import nn
 
 from fusion_pipeline.errors import UsageError, printable
 from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.models import knows_imagenet
+from fusion_pipeline.extract.models import knows_imagenet, outline
+
+CLASSIFIER_INPUT = "input of the classifier, averaged over positions"
+"""What an identity says of features that the classifier takes in, or that a network without one gives."""
+
+PRE_LOGITS = "pre-logits of timm, averaged over positions"
+"""What it says of those that timm calls so, where that is something else, or where the outputs are no classes."""
 
 
 class PreLogits(nn.Module):
@@ -41,10 +47,8 @@ class PreLogits(nn.Module):
         return self.model.forward_head(maps) if self._labelled else features
 
 
-def tap(
-    module: nn.Module, backbone: Backbone, images: torch.Tensor | None = None
-) -> tuple[nn.Module, nn.Module | None]:
-    """Find where a network gives its features.
+def tap(module: nn.Module, backbone: Backbone) -> tuple[nn.Module, nn.Module | None]:
+    """Find where a network gives its features; its structure decides, not its values.
 
     Parameters
     ----------
@@ -52,9 +56,6 @@ def tap(
         As its library built it.
     backbone : Backbone
         Its record.
-    images : Tensor, optional
-        (n, 3, input_size, input_size): what to try on a model of timm whether its classifier takes in what timm calls
-        its features. Without, it is taken to.
 
     Returns
     -------
@@ -77,13 +78,7 @@ def tap(
     ['PreLogits', 'Identity']
     """
     if backbone.library == "torchvision":
-        linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-        if not linear:
-            raise UsageError(
-                f"Backbone '{printable(backbone.name)}': {backbone.model} has no linear layer to take features from. "
-                "Choose a classifier of images."
-            )
-        return module, linear[-1]
+        return module, _last_linear(module, backbone)
     model: Any = module
     classifier = model.get_classifier() if hasattr(model, "get_classifier") else None
     heads = classifier if isinstance(classifier, tuple | list) else (classifier,)
@@ -91,25 +86,49 @@ def tap(
         return module, None
     if not knows_imagenet(backbone, int(model.num_classes)):
         return PreLogits(module, labelled=False), None
-    if isinstance(classifier, nn.Linear | nn.Conv2d) and (images is None or _takes_features(model, classifier, images)):
+    if isinstance(classifier, nn.Linear | nn.Conv2d) and not _is_normalised_for(module, classifier):
         return module, classifier
     wrapped = PreLogits(module, labelled=True)
     return wrapped, wrapped.features
 
 
-def _takes_features(model: Any, classifier: nn.Module, images: torch.Tensor) -> bool:
-    """Try whether a classifier takes in what timm calls its model's features: some normalise them once more."""
-    taken: list[torch.Tensor] = []
-    handle = classifier.register_forward_pre_hook(lambda _module, inputs: taken.append(inputs[0]))
-    try:
-        with torch.inference_mode():
-            maps = model.eval().forward_features(images)
-            features = model.forward_head(maps, pre_logits=True)
-            model.forward_head(maps)
-    finally:
-        handle.remove()
-    return (
-        len(taken) == 1
-        and taken[0].numel() == features.numel()
-        and torch.allclose(taken[0].flatten(), features.flatten(), rtol=1e-3, atol=1e-5)
-    )
+def tap_rule(backbone: Backbone) -> str:
+    """Return what an identity says of where a backbone's features are taken; needs no weights.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Its record, with all the arguments that its constructor gets.
+
+    Raises
+    ------
+    UsageError
+        If its library refuses the model or its arguments.
+
+    Examples
+    --------
+    >>> tap_rule(Backbone("x", "timm:resnet50"))
+    'input of the classifier, averaged over positions'
+    >>> tap_rule(Backbone("x", "timm:levit_128s"))
+    'pre-logits of timm, averaged over positions'
+    """
+    if backbone.library == "torchvision":
+        return CLASSIFIER_INPUT
+    return PRE_LOGITS if isinstance(tap(outline(backbone), backbone)[0], PreLogits) else CLASSIFIER_INPUT
+
+
+def _last_linear(module: nn.Module, backbone: Backbone) -> nn.Module:
+    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    if not linear:
+        raise UsageError(
+            f"Backbone '{printable(backbone.name)}': {backbone.model} has no linear layer to take features from. "
+            "Choose a classifier of images."
+        )
+    return linear[-1]
+
+
+def _is_normalised_for(model: nn.Module, classifier: nn.Module) -> bool:
+    """Return whether a head normalises its features once more over the batches that it was trained on (SHViT)."""
+    parts = (part for part in model.modules() if part is not model)
+    heads = (part for part in parts if any(layer is classifier for layer in part.children()))
+    return any(isinstance(layer, nn.BatchNorm1d) for head in heads for layer in head.children())

@@ -113,6 +113,34 @@ def file_sha256(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
+def checked_sha256(backbone: Backbone, path: Path) -> str:
+    """Return the sha256 of a backbone's weights file; what is published has to be what its name states.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Whose it is.
+    path : Path
+        Where `locate_weights` found it.
+
+    Returns
+    -------
+    str
+        As ``"sha256:<hex>"``.
+
+    Raises
+    ------
+    RefusedError
+        If the name of a published file states another hash.
+    IncompleteError
+        If it cannot be read.
+    """
+    sha256 = file_sha256(path)
+    if backbone.weights is None or backbone.weights.startswith(hub.PREFIX):
+        hub.refuse_unlike_published(backbone, path, sha256)
+    return sha256
+
+
 def load_tensors(path: Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
     """Return the tensors of a weights file by name; no code in the file is ever run.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.builders import Tiny, write_pictures, write_settings
+from tests.builders import Tiny, put_into_hub, write_pictures, write_settings
 from tests.commands.made import failure, fusion
 
 
@@ -58,6 +58,21 @@ def test_weights_that_cannot_be_had(here: Path, monkeypatch: pytest.MonkeyPatch)
     assert "--weights FILE" in line
 
 
+def test_weights_that_are_not_what_their_name_states(here: Path, tiny_resnet: Tiny) -> None:
+    """Both are at hand for the list, which reads none; whoever would run them is told."""
+    content = tiny_resnet.weights.read_bytes()
+    kept = here / "torch" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(content)
+    put_into_hub(here / "hub", "timm/test_resnet.r160_in1k", "model.safetensors", content, stated="0" * 64)
+    for name, said in (("torchvision:squeezenet1_1", "b8a52dc0"), ("timm:test_resnet", "000000000000")):
+        assert all(item["at_hand"] for item in fusion("backbones", f"{name}.*", "--json").document["backbones"])
+        line = failure(16, "extract", "--backbone", name)
+        assert "is not what its name states" in line
+        assert said in line
+    assert not list((here / "cache").rglob("manifest.json"))
+
+
 def test_a_folder_of_weights(here: Path, tiny_resnet: Tiny) -> None:
     (here / "weights").mkdir()
     file = here / "weights" / "vgg16.safetensors"
@@ -79,3 +94,24 @@ def test_a_backbone_that_cannot_be_built_says_why(here: Path) -> None:
     listed = {item["name"]: item for item in fusion("backbones", "--json").document["backbones"]}
     assert listed["odd"]["parameters"] is None
     assert "Did you mean 'test_resnet'" in listed["odd"]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ('model = "tmm:test_resnet"', "write timm:NAME or torchvision:NAME"),
+        ('weights = "w.pth"', 'says not which network it is. Add model = "timm:NAME"'),
+    ],
+)
+def test_a_table_that_is_wrong_hides_no_other(here: Path, table: str, problem: str) -> None:
+    with open("fusion.toml", "a", encoding="utf-8") as file:
+        file.write(f"\n[backbone.odd]\n{table}\n")
+    (line,) = [line for line in fusion("backbones").output.splitlines() if line.startswith("odd ")]
+    assert problem in line
+    listed = {item["name"]: item for item in fusion("backbones", "--json").document["backbones"]}
+    assert (listed["odd"]["model"], listed["odd"]["at_hand"]) == (None, None)
+    assert problem in listed["odd"]["problem"]
+    assert listed["small_resnet"]["problem"] is None
+    assert "odd" not in fusion("backbones", "test_vit.").output
+    assert problem in fusion("backbones", "odd").output
+    assert problem in failure(2, "extract", "--backbone", "odd")

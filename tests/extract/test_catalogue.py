@@ -9,7 +9,7 @@ import torch
 
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract.backbones import KNOWN, Backbone, find_backbone
-from fusion_pipeline.extract.catalogue import describe, library_models, search, try_describe
+from fusion_pipeline.extract.catalogue import Entry, describe, describe_all, library_models, search
 from tests.builders import Tiny
 
 
@@ -28,6 +28,7 @@ def test_an_entry_is_what_the_network_is(tiny_resnet: Tiny) -> None:
         ("timm:deit_tiny_distilled_patch16_224.fb_in1k", 192, 224, 1000),
         ("timm:vit_tiny_patch16_224.augreg_in21k", 192, 224, 21843),
         ("timm:mobilenetv3_small_050.lamb_in1k", 1024, 224, 1000),
+        ("timm:vit_small_patch16_rope_mixed_224", 384, 224, 1000),  # computes with what it fills
         ("torchvision:squeezenet1_1", 512, 224, 1000),
         ("torchvision:regnet_x_400mf.IMAGENET1K_V1", 400, 224, 1000),
         ("torchvision:vit_b_16.IMAGENET1K_SWAG_E2E_V1", 768, 384, 1000),
@@ -46,16 +47,19 @@ def test_models_of_the_libraries(
 
 
 def test_a_pattern_is_a_part_of_a_name_or_a_whole_one() -> None:
-    assert search("Resnet18*v1", []) == ("torchvision:resnet18.IMAGENET1K_V1",)
-    assert search("timm:test_vit?.*", []) == tuple(f"timm:test_vit{number}.r160_in1k" for number in (2, 3))
-    assert search("dinov2", []) == search("timm:*dinov2*", [])
+    assert search("Resnet18*v1", {}) == ("torchvision:resnet18.IMAGENET1K_V1",)
+    assert search("timm:test_vit?.*", {}) == tuple(f"timm:test_vit{number}.r160_in1k" for number in (2, 3))
+    assert search("dinov2", {}) == search("timm:*dinov2*", {})
 
 
 def test_the_named_ones_come_first() -> None:
-    mine = Backbone("mine", "timm:test_vit")
-    assert search("test_vit.", [mine]) == ("timm:test_vit.r160_in1k",)
-    assert search("mine", [mine])[0] == "mine"
-    assert search("legacy_xception", KNOWN.values()) == ("xception", "timm:legacy_xception.tf_in1k")
+    mine = {"mine": "timm:test_vit"}
+    assert search("test_vit.", mine) == ("timm:test_vit.r160_in1k",)
+    assert search("mine", mine)[0] == "mine"
+    assert search("legacy_xception", {name: found.model for name, found in KNOWN.items()}) == (
+        "xception",
+        "timm:legacy_xception.tf_in1k",
+    )
 
 
 def test_every_name_can_be_given() -> None:
@@ -72,12 +76,26 @@ def test_every_name_can_be_given() -> None:
 )
 def test_a_pattern_that_matches_nothing(pattern: str, nearest: str) -> None:
     with pytest.raises(UsageError, match=rf"No backbone matches '{pattern}'\..*\b{nearest}\b"):
-        search(pattern, [])
+        search(pattern, {})
 
 
-def test_a_backbone_that_cannot_be_built_hides_no_other() -> None:
-    assert isinstance(try_describe(Backbone("x", "timm:test_vit", arguments={"wings": 2})), UsageError)
-    assert isinstance(try_describe(Backbone("x", "timm:test_resnat")), UsageError)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Backbone("wrong", "timm:test_vit", arguments={"wings": 2}),
+        Backbone("wrong", "timm:test_resnat"),
+        Backbone("wrong", "timm:test_resnet", arguments={"features_only": True}),
+        Backbone("wrong", "timm:test_resnet", preprocessing={"crop_pct": 7}),
+        UsageError("Its table is wrong."),
+    ],
+    ids=str,
+)
+def test_one_that_is_wrong_hides_no_other(wrong: Backbone | UsageError, tiny_resnet: Tiny) -> None:
+    rows = describe_all({"wrong": wrong, "right": tiny_resnet.backbone})
+    assert [row.name for row in rows] == ["wrong", "right"]
+    assert isinstance(rows[0].found, UsageError)
+    assert rows[0].backbone is (wrong if isinstance(wrong, Backbone) else None)
+    assert isinstance(rows[1].found, Entry)
 
 
 def test_what_weights_are_at_hand(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract.backbones import Backbone, find_backbone
-from fusion_pipeline.extract.models import construct, without_memory
+from fusion_pipeline.extract.models import construct, outline, without_memory
 from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
-from fusion_pipeline.extract.taps import PreLogits, tap
+from fusion_pipeline.extract.taps import CLASSIFIER_INPUT, PRE_LOGITS, PreLogits, tap, tap_rule
 from fusion_pipeline.extract.weights import fit_tensors
 from tests.builders import random_module, write_weights
 
@@ -42,6 +42,7 @@ FAMILIES: list[tuple[str, int, dict[str, Any]]] = [
     ("deit_tiny_distilled_patch16_224", 32, VIT),
     ("deit_tiny_distilled_patch16_224", 32, {**VIT, "num_classes": 0}),
     ("deit3_small_patch16_224", 32, {"img_size": 32}),
+    ("vit_small_patch16_rope_mixed_224", 32, VIT),
     ("beit_base_patch16_224", 32, VIT),
     ("eva02_tiny_patch14_224", 28, {**VIT, "img_size": 28}),
     ("swin_tiny_patch4_window7_224", 32, {"img_size": 32, "embed_dim": 12, "depths": (1, 1)}),
@@ -56,6 +57,7 @@ FAMILIES: list[tuple[str, int, dict[str, Any]]] = [
     ("caformer_s18", 32, {}),  # a head of several layers
     ("levit_128s", 64, {"img_size": 64}),  # batch normalisation in the head
     ("shvit_s1", 64, {}),
+    ("efficientvit_m0", 64, {"img_size": 64}),
     ("resnet50_clip", 64, {"img_size": 64, "num_classes": 1024}),
     ("xcit_nano_12_p16_224", 32, {"img_size": 32, "depth": 1}),
     ("cait_xxs24_224", 32, VIT),
@@ -94,6 +96,27 @@ def test_features_are_timms_own_and_probabilities_its_softmax(
         assert probabilities is not None
         assert torch.allclose(probabilities, output.softmax(dim=1), rtol=1e-4, atol=1e-6)
         assert network.n_classes == module.num_classes
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "rule"),
+    [
+        ("timm:resnet18", {}, CLASSIFIER_INPUT),
+        ("timm:vgg11", {}, CLASSIFIER_INPUT),
+        ("timm:resnetv2_18", {}, CLASSIFIER_INPUT),  # a layer that only drops out, between pooling and classifier
+        ("timm:convnext_atto", {"num_classes": 0}, CLASSIFIER_INPUT),
+        ("timm:vit_small_patch14_dinov2", {}, CLASSIFIER_INPUT),
+        ("torchvision:resnet18", {}, CLASSIFIER_INPUT),
+        ("timm:levit_128s", {}, PRE_LOGITS),
+        ("timm:shvit_s1", {}, PRE_LOGITS),
+        ("timm:efficientvit_m0", {}, PRE_LOGITS),
+        ("timm:deit_tiny_distilled_patch16_224", {}, PRE_LOGITS),
+        ("timm:caformer_s18", {}, PRE_LOGITS),
+        ("timm:vit_base_patch32_clip_224.openai", {"num_classes": 512}, PRE_LOGITS),
+    ],
+)
+def test_the_identity_says_where_features_are_taken(model: str, arguments: dict[str, Any], rule: str) -> None:
+    assert tap_rule(Backbone("x", model, arguments=arguments)) == rule
 
 
 TORCHVISION = [
@@ -218,6 +241,26 @@ def test_building_without_memory_takes_no_values() -> None:
         module = construct(Backbone("x", "timm:vit_giant_patch14_dinov2"))
     assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
     assert torch.zeros(1).device.type == "cpu"
+
+
+def test_an_outline_needs_no_memory_where_both_kinds_of_tensors_meet() -> None:
+    module = outline(Backbone("x", "timm:vit_large_patch16_rope_mixed_224"))
+    assert next(module.parameters()).device.type == "meta"
+
+
+def test_an_outline_of_a_model_that_looks_at_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: torch.nn.Linear(int(torch.ones(1).item()), 3))
+    assert outline(Backbone("x", "timm:test_vit")).weight.shape == (3, 1)
+    assert next(outline(Backbone("x", "timm:test_vit")).parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [("test_resnet", {"layers": [1]}), ("test_resnet", {"block": "x"}), ("test_vit", {"patch_size": 0})],
+)
+def test_arguments_that_constructors_stumble_over(architecture: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"'x': timm cannot build '{architecture}' .*Check model and arguments"):
+        outline(Backbone("x", f"timm:{architecture}", arguments=arguments))
 
 
 def test_a_network_without_classes_gives_its_features() -> None:

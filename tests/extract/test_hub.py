@@ -14,10 +14,10 @@ from fusion_pipeline.errors import IncompleteError, RefusedError, UsageError
 from fusion_pipeline.extract.backbones import Backbone, find_backbone
 from fusion_pipeline.extract.hub import HubFile, fetch_published, find_published, pinned, published_files
 from fusion_pipeline.extract.weights import file_sha256, lasting_name, load_tensors, locate_weights, weights_at_hand
-from tests.builders import Tiny, write_pictures
+from tests.builders import HUB_COMMIT as COMMIT
+from tests.builders import Tiny, put_into_hub, write_pictures
 from tests.extract.made import run
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TINY = "timm/test_resnet.r160_in1k"
 
 
@@ -26,17 +26,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty cache of the hub, which this test alone sees."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
-
-
-def put(cache: Path, repository: str, file: str, content: bytes, commit: str = COMMIT) -> Path:
-    """Lay a file into a cache of the hub as huggingface_hub does."""
-    home = cache / f"models--{repository.replace('/', '--')}"
-    path = home / "snapshots" / commit / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    (home / "refs").mkdir(exist_ok=True)
-    (home / "refs" / "main").write_text(commit)
-    return path
 
 
 class Hub:
@@ -54,7 +43,7 @@ class Hub:
         return SimpleNamespace(commit_hash=COMMIT)
 
     def download(self, repository: str, file: str, revision: str) -> str:
-        return str(put(self.cache, repository, file, self.files[file]))
+        return str(put_into_hub(self.cache, repository, file, self.files[file]))
 
 
 def test_the_hub_is_asked_for_what_timm_publishes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +126,7 @@ def test_a_file_of_the_hub_without_owner_name_or_file(name: str) -> None:
 
 
 def test_only_a_file_in_the_cache_of_the_hub_has_a_commit(tmp_path: Path) -> None:
-    path = put(tmp_path, "a/b.c", "folder/w.pth", b"")
+    path = put_into_hub(tmp_path, "a/b.c", "folder/w.pth", b"")
     assert pinned(path) == HubFile("a/b.c", "folder/w.pth", COMMIT)
     assert pinned(tmp_path / "models--a" / "w.pth") is None
     own = Backbone("x", "timm:test_resnet", weights=str(path))
@@ -164,6 +153,25 @@ def test_a_download_behind_an_address_checks_the_hash_in_its_name(
     assert locate_weights(backbone) == weights_at_hand(backbone) == path
     assert lasting_name(backbone, path) is None
     assert [(url.rsplit("/")[-1], prefix) for url, prefix in asked] == [("squeezenet1_1-b8a52dc0.pth", "b8a52dc0")]
+
+
+def test_a_download_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(url: str, path: str, hash_prefix: str) -> None:
+        raise RuntimeError(f'invalid hash value (expected "{hash_prefix}", got "00")')
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    with pytest.raises(
+        RefusedError, match=r'b8a52dc0\.pth is not what .* \(invalid hash value \(expected "b8a5'
+    ) as caught:
+        locate_weights(find_backbone("torchvision:squeezenet1_1", {}))
+    assert caught.value.exit_code == 16
+
+
+def test_a_folder_in_the_place_of_a_file_is_not_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth").mkdir(parents=True)
+    assert weights_at_hand(find_backbone("torchvision:squeezenet1_1", {})) is None
 
 
 def test_a_tag_chooses_among_torchvisions_weights() -> None:

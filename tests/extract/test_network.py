@@ -210,8 +210,8 @@ def test_a_tag_decides_the_number_of_classes(model: str, arguments: dict[str, in
     [
         ("crop_mode", "middle", "did you mean"),
         ("interpolation", "bicubc", "did you mean 'bicubic'"),
-        ("crop_pct", 0.0, "above 0, and 1 at most"),
-        ("crop_pct", 7.0, "above 0, and 1 at most"),
+        ("crop_pct", 0.0, "above 0, and 2 at most"),
+        ("crop_pct", 7.0, "above 0, and 2 at most"),
         ("input_size", 0, "1 to 4096 pixels"),
         ("input_size", 10**6, "1 to 4096 pixels"),
         ("std", [0.5, 0.5, 0.0], "three numbers above 0"),

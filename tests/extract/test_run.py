@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from fusion_pipeline.errors import IntegrityError, RefusedError, StaleError, UnusableDataError, UsageError
 from fusion_pipeline.extract import backbone_target as backbone_target_module
 from fusion_pipeline.extract import passes as passes_module
+from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.network import Network
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.producers import BackboneProducer
@@ -483,15 +484,15 @@ def test_a_cache_inside_the_images_is_refused_untouched(data: Path, tiny_resnet:
 def test_weights_that_change_between_hash_and_load_are_refused(
     data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_sha256 = backbone_target_module.file_sha256
+    true_sha256 = backbone_target_module.checked_sha256
     content = tiny_resnet.weights.read_bytes()
 
-    def then_change(path: Path) -> str:
-        found = true_sha256(path)
+    def then_change(backbone: Backbone, path: Path) -> str:
+        found = true_sha256(backbone, path)
         path.write_bytes(save({name: value + 1 for name, value in load_file(path).items()}))
         return found
 
-    monkeypatch.setattr(backbone_target_module, "file_sha256", then_change)
+    monkeypatch.setattr(backbone_target_module, "checked_sha256", then_change)
     try:
         with pytest.raises(RefusedError, match="changed while it was in use"):
             run(data, cache, tiny_resnet)
