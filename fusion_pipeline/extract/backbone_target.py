@@ -82,7 +82,7 @@ class BackboneTarget(Target):
             self._network,
             self._preprocessing,
             self._plan,
-            images=max(self._to_compute, 0),
+            images=self._to_compute,
             tell=self._tell,
         )
         return producers.BackboneProducer(self.name, self._preprocessing, engine)
