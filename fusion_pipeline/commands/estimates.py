@@ -12,7 +12,8 @@ from fusion_pipeline.commands.lines import skipped_lines
 from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.extract.estimate import Estimate, StorePlan, WeightsFile, Work
+    from fusion_pipeline.extract.draft import StorePlan, WeightsFile, Work
+    from fusion_pipeline.extract.estimate import Estimate
     from fusion_pipeline.extract.forecast import PlannedArray
     from fusion_pipeline.images.listing import ImageListing
     from fusion_pipeline.store import Cache
@@ -45,7 +46,7 @@ def estimate_lines(
     yield from _space_lines(found, cache)
     yield from _duration_lines(found, scheduler)
     yield from _bad_lines(found, on_bad)
-    yield "No image was hashed: those that changed make it more work, those known under other names or twice make it less."
+    yield "No image was hashed: changed ones make it more work, those known under other names, or twice, make it less."
 
 
 def estimate_to_json(found: Estimate, folder: ImageListing, cache: Cache, scheduler: str | None) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def estimate_to_json(found: Estimate, folder: ImageListing, cache: Cache, schedu
         "slowest": found.slowest,
         "device": found.device,
         "scheduler": scheduler,
-        "sampled": len(found.sample.images),
+        "sampled": found.sample.images,
         "bad": [{"sample": sample, "reason": reason.text} for sample, reason in found.sample.bad.items()],
     }
 
@@ -98,7 +99,7 @@ def _store_lines(plan: StorePlan, rows: int) -> Iterator[str]:
         yield f"  engine: {_engine(plan.work)}"
     width = max(len(str(array.shape)) for array in plan.arrays)
     for array in plan.arrays:
-        yield f"  {array.name:<22} {array.shape!s:<{width}} {array.dtype:<8} {array.n_bytes:>15,} bytes"
+        yield f"  {printable(array.name):<22} {array.shape!s:<{width}} {array.dtype:<8} {array.n_bytes:>15,} bytes"
 
 
 def _state(plan: StorePlan, rows: int) -> str:
@@ -110,7 +111,7 @@ def _state(plan: StorePlan, rows: int) -> str:
         return f"{rows:,} rows to compute, or none: a store is published, perhaps with the weights not at hand"
     if outlook.state == "to be computed":
         return f"{rows:,} rows to compute"
-    sources = {"in an unfinished run": outlook.unfinished, "in stores made alike": outlook.reusable}
+    sources = {"from an unfinished run": outlook.unfinished, "to be taken over": outlook.reusable}
     listed = ", ".join(f"{count:,} {where}" for where, count in sources.items() if count)
     return f"about {outlook.left:,} of {rows:,} rows to compute ({listed})"
 
@@ -125,9 +126,9 @@ def _weights(file: WeightsFile) -> str:
 def _engine(work: Work) -> str:
     what = f"{work.choice.engine} ({printable(work.choice.why)}); "
     if not work.is_compiled:
-        return f"{what}{work.rate:,.1f} images/s"
+        return f"{what}{_rate(work.rate)}"
     return (
-        f"{what}eager it is {work.rate:,.1f} images/s, and compiled, for which {work.compile_seconds:.0f} s are "
+        f"{what}eager it is {_rate(work.rate)}, and compiled, for which {work.compile_seconds:.0f} s are "
         f"counted, {work.gain:g} times that, as a rule"
     )
 
@@ -146,10 +147,10 @@ def _space_lines(found: Estimate, cache: Cache) -> Iterator[str]:
 
 
 def _duration_lines(found: Estimate, scheduler: str | None) -> Iterator[str]:
-    limits = ", ".join(f"{name} {rate:,.1f} images/s" for name, rate in _told_limits(found.limits).items())
+    limits = ", ".join(f"{name} {_rate(rate)}" for name, rate in _told_limits(found.limits).items())
     machine = f"{os.cpu_count()} processors" if found.device == "cpu" else f"{os.cpu_count()} processors and a GPU"
     held = f"{found.slowest} holds it back; " if found.slowest != "read" else "nothing is computed; "
-    sampled = f"from {len(found.sample.images)} images"
+    sampled = f"from {found.sample.images} images"
     if scheduler is None:
         yield f"About {duration_text(found.seconds)}: {limits}, on {machine}; {held}{sampled}"
         return
@@ -169,8 +170,12 @@ def _bad_lines(found: Estimate, on_bad: str) -> Iterator[str]:
     bad = found.sample.bad
     if bad:
         what = "the run would stop" if on_bad == "stop" else "they would stay as NaN"
-        yield f"{len(bad)} of these {len(found.sample.images)} images cannot be decoded: {what}."
+        yield f"{len(bad)} of these {found.sample.images} images cannot be decoded: {what}."
         yield from islice(skipped_lines(bad), _BAD_SHOWN)
+
+
+def _rate(images_per_second: float) -> str:
+    return f"{images_per_second:,.{1 if images_per_second >= 1 else 2}f} images/s"
 
 
 def _megabytes(count: int) -> str:

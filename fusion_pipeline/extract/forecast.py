@@ -6,10 +6,12 @@ import enum
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fusion_pipeline.errors import DeniedError, FusionError
+from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.source import find_index_of
 from fusion_pipeline.extract.targets import find_store, rows_not_alike
 from fusion_pipeline.images.listing import ImageListing
@@ -17,7 +19,12 @@ from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.identity import Recipe, digest, recipe_of, store_identity
 from fusion_pipeline.store.layout import GroupEncoder
 from fusion_pipeline.store.making.known import made_alike, readable_stores
-from fusion_pipeline.store.making.unfinished import attempts_alike, finished_rows, refuse_other_recipe
+from fusion_pipeline.store.making.unfinished import (
+    attempts_alike,
+    describe_attempt,
+    finished_rows,
+    refuse_other_recipe,
+)
 from fusion_pipeline.store.paths import store_folder
 
 ANY_WEIGHTS = ""
@@ -44,9 +51,9 @@ class Outlook:
     left : int
         Rows to compute, as far as the images' names tell.
     unfinished : int
-        Rows that a run which was stopped, or is under way, has written.
+        Rows that a run which was stopped, or is under way, has written for this list of images.
     reusable : int
-        Rows of images with these names, in published stores made alike.
+        Rows that such runs have written for another list, or of images with these names in published stores.
     unlike : int
         Rows that no store made alike can have: what the choice of an engine goes by.
     store : Store or None
@@ -99,14 +106,14 @@ class Forecaster:
     cache : Cache
     folder : ImageListing
         The images.
-    anew : bool
-        Whether what a stopped run left that was made otherwise is no reason to stop.
+    options : Options
+        How the run would go.
     """
 
-    def __init__(self, cache: Cache, folder: ImageListing, *, anew: bool = False) -> None:
+    def __init__(self, cache: Cache, folder: ImageListing, options: Options) -> None:
         self._cache = cache
         self._folder = folder
-        self._anew = anew
+        self._options = options
         self._index = find_index_of(cache, folder)
         self._published = readable_stores(cache)
 
@@ -125,7 +132,7 @@ class Forecaster:
         IntegrityError
             If it is published, and files of it are missing or cut short.
         StaleError
-            If a stopped run left one that was made otherwise, unless `anew`.
+            If a stopped run left one that was made otherwise, unless the options allow that.
         """
         if recipe.get("weights") == ANY_WEIGHTS:
             return self._look_up_unweighted(recipe)
@@ -133,15 +140,15 @@ class Forecaster:
             key = digest(store_identity(recipe, self._index.manifest.dataset))
             if (store := find_store(self._cache, store_folder(self._folder.name, name, key))) is not None:
                 return Outlook(State.PUBLISHED, 0, store=store)
-        if not self._anew:
+        if not self._options.anew:
             refuse_other_recipe(self._cache.backend, self._folder.name, name, recipe)
         return self._look_for_rows(recipe)
 
     def _look_for_rows(self, recipe: Recipe) -> Outlook:
         rows, alike = len(self._folder), made_alike(self._published, recipe)
-        unfinished = min(self._unfinished(recipe), rows)
-        reusable = self._reusable([store for store in alike if store.dataset == self._folder.name])
-        # Which rows the two have in common is not known without the images' hashes.
+        unfinished, elsewhere = self._in_attempts(recipe)
+        reusable = max(min(elsewhere, rows), self._in_stores(alike))
+        # Which rows these have in common is not known without the images' hashes.
         left = rows - max(unfinished, reusable)
         state = State.PARTLY if left < rows else State.MISSING
         return Outlook(state, left, unfinished, reusable, rows_not_alike(rows, alike))
@@ -154,18 +161,28 @@ class Forecaster:
                 return Outlook(State.UNKNOWN, len(self._folder), unlike=len(self._folder))
         return Outlook(State.MISSING, len(self._folder), unlike=len(self._folder))
 
-    def _unfinished(self, recipe: Recipe) -> int:
-        """Return the rows of the attempt that has most of them."""
-        backend, most = self._cache.backend, 0
+    def _in_attempts(self, recipe: Recipe) -> tuple[int, int]:
+        """Return the rows of the attempt that would be gone on with, and of the other one that has most."""
+        backend, own, most = self._cache.backend, 0, 0
         for folder in attempts_alike(backend, self._folder.name, recipe):
             with suppress(DeniedError):  # another member's, who keeps it private
-                most = max(most, finished_rows(backend, folder))
-        return most
+                rows = finished_rows(backend, folder)
+                if self._goes_on_with(describe_attempt(backend, folder)):
+                    own = max(own, rows)
+                else:
+                    most = max(most, rows)
+        return own, most
 
-    def _reusable(self, alike: Sequence[Store]) -> int:
+    def _goes_on_with(self, stated: Mapping[str, Any]) -> bool:
+        now = (self._folder.listing, len(self._folder), self._options.partition_rows)
+        return (stated.get("listing"), stated.get("rows"), stated.get("partition_rows")) == now
+
+    def _in_stores(self, alike: Sequence[Store]) -> int:
         """Return how many of the images have a namesake with a good row in stores made alike."""
         known: set[bytes] = set()
         for store in alike:
+            if store.dataset != self._folder.name:
+                continue
             with suppress(FusionError):  # its rows are computed then
                 known.update(path for path, code in zip(store.sample_paths, store.status, strict=True) if not code)
         return len(known.intersection(self._folder.paths))

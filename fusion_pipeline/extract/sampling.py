@@ -13,6 +13,7 @@ from fusion_pipeline.extract.decoders import make_decoder
 from fusion_pipeline.extract.loading import ImageLoader, Job, Loaded, Task
 from fusion_pipeline.extract.meter import THREAD_STAGES, Meter
 from fusion_pipeline.extract.options import Options
+from fusion_pipeline.extract.preparation import Preparation
 from fusion_pipeline.extract.producers import BackboneProducer, Producer
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.images.listing import ImageListing
@@ -26,18 +27,22 @@ _SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Sample:
-    """A few images, loaded.
+    """A few images, decoded.
 
     Parameters
     ----------
-    images : sequence of Loaded
+    images : int
+        How many.
+    inputs : mapping of Preparation to ndarray
+        What networks take in: the good ones as (n, 3, input_size, input_size) uint8.
     seconds : mapping of str to float
         Of an image in one thread, on average: ``"read"``, ``"decode"`` and ``"resize"``.
     bad : mapping of str to Reason
         Those that could not be decoded, and why.
     """
 
-    images: Sequence[Loaded]
+    images: int
+    inputs: Mapping[Preparation, np.ndarray]
     seconds: Mapping[str, float]
     bad: Mapping[str, Reason]
 
@@ -86,22 +91,27 @@ def load_sample(folder: ImageListing, options: Options, device: str, producers: 
         _load(loader, Job(0, places[:1], tasks))  # what is imported or started at first is not counted
         loader.meter = meter
         images = _load(loader, Job(0, places, tasks))
+        # Copies: what other processes decode lies in memory that goes with the loader.
+        inputs = {
+            producer.preparation: _stacked(images, producer.preparation)
+            for producer in producers
+            if isinstance(producer, BackboneProducer)
+        }
     bad = {folder.sample_ids[row]: image.reason for row, image in zip(rows, images, strict=True) if image.reason}
-    return Sample(images, {stage: meter.seconds[stage] / len(rows) for stage in THREAD_STAGES}, bad)
+    return Sample(len(rows), inputs, {stage: meter.seconds[stage] / len(rows) for stage in THREAD_STAGES}, bad)
 
 
-def time_forward(producer: BackboneProducer, images: Sequence[Loaded]) -> float:
+def time_forward(producer: BackboneProducer, sample: Sample) -> float:
     """Return the seconds that a network takes for an image.
 
     Parameters
     ----------
     producer : BackboneProducer
         Runs the network.
-    images : sequence of Loaded
-        On a CPU it sees as many of them as fit into a few seconds; on a GPU they are repeated to fill a batch.
+    sample : Sample
+        On a CPU it sees as many of these as fit into a few seconds; on a GPU they are repeated to fill a batch.
     """
-    found = [arrays[0] for image in images if (arrays := image.prepared(producer.preparation)) is not None]
-    batch = np.stack(found or [producer.preparation(Image.new("RGB", (64, 64)))[0]])
+    batch = sample.inputs[producer.preparation]
     first = _seconds(producer, batch[:1], warm=True)
     most = producer.batch_size if producer.engine.name == "cuda" else min(len(batch), max(int(_SECONDS / first), 1))
     return _seconds(producer, batch[np.arange(most) % len(batch)]) / most
@@ -109,6 +119,12 @@ def time_forward(producer: BackboneProducer, images: Sequence[Loaded]) -> float:
 
 def _load(loader: ImageLoader, job: Job) -> list[Loaded]:
     return [image for _, batches in loader.partitions([job]) for batch in batches for image in batch]
+
+
+def _stacked(images: Sequence[Loaded], preparation: Preparation) -> np.ndarray:
+    """Return what a network takes in; a black image where there is no good one."""
+    found = [arrays[0] for image in images if (arrays := image.prepared(preparation)) is not None]
+    return np.stack(found or [preparation(Image.new("RGB", (64, 64)))[0]])
 
 
 def _seconds(producer: BackboneProducer, batch: np.ndarray, *, warm: bool = False) -> float:

@@ -52,7 +52,7 @@ def finished_rows(backend: Backend, folder: str) -> int:
         return 0
     numbers = {name.partition("-")[0] for name in backend.list(f"{folder}/{DONE}")}
     left = (rows - int(number) * partition_rows for number in numbers if number.isdecimal())
-    return sum(min(partition_rows, max(rest, 0)) for rest in left)
+    return sum(max(min(partition_rows, rest), 0) for rest in left)
 
 
 def join_writers(backend: Backend, folder: str) -> Presence:
