@@ -134,6 +134,9 @@ def _engine(work: Work) -> str:
 
 
 def _space_lines(found: Estimate, cache: Cache) -> Iterator[str]:
+    if not found.n_bytes:
+        yield "Nothing to write: all of it is published."
+        return
     where = printable(cache.location)
     free = "" if found.free_bytes is None else f"; {_megabytes(found.free_bytes)} are free at '{where}'"
     yield (

@@ -91,6 +91,7 @@ def test_what_is_published_costs_nothing(here: Path) -> None:
     assert (found["bytes"], found["cache"]["needed_bytes"], found["slowest"]) == (0, 0, "read")
     lines = fusion("extract", "--dry-run").output.splitlines()
     assert f"small_resnet: published at {ran['stores'][0]['path']}" in lines
+    assert "Nothing to write: all of it is published." in lines
     assert any(line.startswith("About a second: read ") and "nothing is computed" in line for line in lines)
     assert everything(here.parent) == before  # nor copies of what was read, for which fusion.toml has a place
 

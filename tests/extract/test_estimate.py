@@ -15,9 +15,9 @@ import torch
 from fusion_pipeline.errors import IncompleteError, IntegrityError, StaleError, UsageError
 from fusion_pipeline.extract import draft as draft_module
 from fusion_pipeline.extract import passes as passes_module
+from fusion_pipeline.extract.draft import Work
 from fusion_pipeline.extract.engines import choice as choice_module
 from fusion_pipeline.extract.engines.choice import COMPILE_SECONDS, COMPILED_GAIN, Choice
-from fusion_pipeline.extract.draft import Work
 from fusion_pipeline.extract.estimate import Estimate, estimate
 from fusion_pipeline.extract.forecast import State
 from fusion_pipeline.extract.options import Options
