@@ -134,18 +134,18 @@ def _engine(work: Work) -> str:
 
 
 def _space_lines(found: Estimate, cache: Cache) -> Iterator[str]:
-    if not found.n_bytes:
-        yield "Nothing to write: all of it is published."
-        return
     where = printable(cache.location)
     free = "" if found.free_bytes is None else f"; {_megabytes(found.free_bytes)} are free at '{where}'"
-    yield (
-        f"New arrays: {_megabytes(found.n_bytes)}, not compressed; files to write: about "
-        f"{_megabytes(found.needed_bytes)}, for last chunks are filled up{free}"
-    )
+    if found.n_bytes:
+        yield (
+            f"New arrays: {_megabytes(found.n_bytes)}, not compressed; files to write: about "
+            f"{_megabytes(found.needed_bytes)}, for last chunks are filled up{free}"
+        )
+    else:
+        yield "Nothing to write: all of it is published."
     if not found.has_room:
         yield "That is not enough: make room, or give another --cache."
-    if not found.writable:
+    if not found.writable:  # a run tries that first, whatever there is to do
         yield f"'{where}' cannot be written: the run would stop. Have it shared with you, or give another --cache."
 
 
