@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fusion_pipeline.commands import exits, inputs
 from fusion_pipeline.commands.console import RESUMES, Console
+from fusion_pipeline.commands.estimates import estimate_lines, estimate_to_json
 from fusion_pipeline.commands.lines import extraction_lines
 from fusion_pipeline.commands.options import complete_backbones, uses
 from fusion_pipeline.config import Settings
@@ -17,6 +18,7 @@ from fusion_pipeline.config import Settings
 if TYPE_CHECKING:
     from fusion_pipeline.extract.passes import StoreResult
     from fusion_pipeline.extract.run import Extraction
+    from fusion_pipeline.images.listing import ImageListing
 
 
 @click.command()
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
     "[default: backbones of fusion.toml]",
 )
 @click.option("--anew", is_flag=True, help="Begin beside what a stopped run left that was made otherwise.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what there is and what would be computed, written and downloaded, and how long it takes by a few of the "
+    "images; write and download nothing.",
+)
 @click.option("--download", is_flag=True, help="Fetch a data set that goes by name, if there is no copy of it.")
 @uses(
     "data",
@@ -57,7 +65,9 @@ if TYPE_CHECKING:
     "follow_symlinks",
     interrupted=RESUMES,
 )
-def extract(names: tuple[str, ...], anew: bool, download: bool, settings: Settings, console: Console) -> None:
+def extract(
+    names: tuple[str, ...], anew: bool, dry_run: bool, download: bool, settings: Settings, console: Console
+) -> None:
     """Run frozen backbones once over labelled images.
 
     Writes each backbone's features and ImageNet probabilities, and the images' thumbnails, into the cache. What the
@@ -73,15 +83,28 @@ def extract(names: tuple[str, ...], anew: bool, download: bool, settings: Settin
       fusion extract --data flowers17 --backbone xception,resnet50
       fusion extract --data flowers17 --download --backbone paper
       fusion extract --data photographs.csv --backbone xception
+      fusion extract --data flowers17 --backbone paper --dry-run
     """
-    folder = inputs.image_folder(settings, console.note if download else None)
+    folder = inputs.image_folder(settings, console.note if download and not dry_run else None)
     if folder.ignored:
         console.say(f"Passed over {len(folder.ignored):,} files that are not images.")
+    if dry_run:
+        _tell_estimate(names, folder, anew, settings, console)
+        return
     result = inputs.run_extraction(settings, folder, names, console.progress, console.note, anew=anew)
     console.tell(extraction_lines(result))
     console.document(_to_json(result))
     if result.bad:
         sys.exit(exits.SKIPPED)
+
+
+def _tell_estimate(
+    names: tuple[str, ...], folder: ImageListing, anew: bool, settings: Settings, console: Console
+) -> None:
+    home = inputs.opened_cache(replace(settings, local_copy=None))  # a copy of what is read would be written
+    found = inputs.run_estimate(settings, folder, home, names, anew=anew)
+    console.tell(estimate_lines(found, folder, home, on_bad=settings.on_bad, scheduler=settings.scheduler))
+    console.document(estimate_to_json(found, folder, home, settings.scheduler))
 
 
 def _to_json(result: Extraction) -> dict[str, Any]:

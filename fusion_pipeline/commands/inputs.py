@@ -16,6 +16,7 @@ from fusion_pipeline.errors import FusionError, IncompleteError, UsageError, pri
 if TYPE_CHECKING:
     from fusion_pipeline.cluster import Cluster
     from fusion_pipeline.extract.backbones import Backbone
+    from fusion_pipeline.extract.estimate import Estimate
     from fusion_pipeline.extract.options import Options
     from fusion_pipeline.extract.passes import Progress
     from fusion_pipeline.extract.repair import Repair
@@ -291,10 +292,32 @@ def run_extraction(
         return extract(folder, backbones, opened_cache(settings), options, progress, tell, cluster)
 
 
+def run_estimate(
+    settings: Settings, folder: ImageListing, home: Cache, names: Sequence[str], *, anew: bool
+) -> Estimate:
+    """Return what the extraction that the settings ask for would do."""
+    from fusion_pipeline.cluster import check_address
+    from fusion_pipeline.extract.estimate import estimate
+
+    backbones = chosen_backbones(settings, names)
+    options = replace(extraction_options(settings), anew=anew)
+    if settings.scheduler is not None:
+        tls, _ = _cluster_files(settings), [_resource(text) for text in settings.resources]
+        check_address(settings.scheduler, has_tls=bool(tls), insecure=settings.insecure)
+    return estimate(folder, backbones, home, options)
+
+
 def opened_cluster(settings: Settings, address: str) -> Cluster:
     """Return the Dask cluster that the settings name."""
     from fusion_pipeline.cluster import Cluster, Tls
 
+    named = _cluster_files(settings)
+    resources = dict(map(_resource, settings.resources))
+    return Cluster(address, tls=Tls(*named) if named else None, insecure=settings.insecure, resources=resources)
+
+
+def _cluster_files(settings: Settings) -> list[str]:
+    """Return the files that a TLS connection needs: all three, or none."""
     files = [settings.tls_ca, settings.tls_cert, settings.tls_key]
     named = [os.path.expanduser(file) for file in files if file is not None]
     if 0 < len(named) < len(files):
@@ -302,8 +325,7 @@ def opened_cluster(settings: Settings, address: str) -> Cluster:
     for file in named:
         if not os.path.isfile(file):
             raise IncompleteError(f"There is no file '{printable(file)}'. Check --tls-ca, --tls-cert and --tls-key.")
-    resources = dict(map(_resource, settings.resources))
-    return Cluster(address, tls=Tls(*named) if named else None, insecure=settings.insecure, resources=resources)
+    return named
 
 
 def _resource(text: str) -> tuple[str, float]:

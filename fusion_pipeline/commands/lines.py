@@ -41,7 +41,7 @@ def extraction_lines(result: Extraction) -> Iterator[str]:
         yield f"{name:<20} {item.store.rows:>9,} rows  {state:<24} {path}"
     yield f"{result.opens:,} files opened, {result.images_per_second:,.1f} images/s; {result.verdict.text}"
     yield from _speed(result.verdict)
-    yield from islice(_skipped(result.bad), _BAD_SHOWN)
+    yield from islice(skipped_lines(result.bad), _BAD_SHOWN)
     if len(result.bad) > _BAD_SHOWN:
         yield f"and {len(result.bad) - _BAD_SHOWN:,} more skipped"
 
@@ -113,8 +113,9 @@ def prediction_lines(predictions: Sequence[Prediction], bad: Mapping[str, Reason
     for item in predictions:
         trust = ", ".join(f"{printable(name)} {weight:.2f}" for name, weight in item.gate.items())
         yield f"{printable(item.path)}: {printable(item.label)} ({item.probability:.1%}); gate: {trust}"
-    yield from _skipped(bad)
+    yield from skipped_lines(bad)
 
 
-def _skipped(bad: Mapping[str, Reason]) -> Iterator[str]:
+def skipped_lines(bad: Mapping[str, Reason]) -> Iterator[str]:
+    """Return a line per image that could not be decoded."""
     return (f"skipped {printable(name)}: {reason.text}" for name, reason in bad.items())

@@ -17,7 +17,7 @@ from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.models import outline
 from fusion_pipeline.extract.network import find_preprocessing, with_trained_arguments
 from fusion_pipeline.extract.taps import tap
-from fusion_pipeline.extract.weights import weights_at_hand
+from fusion_pipeline.extract.weights import is_published, weights_at_hand
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def describe(backbone: Backbone) -> Entry:
     complete = with_trained_arguments(backbone)
     module = outline(complete)
     n_classes, n_features = _widths(module, complete)
-    published = backbone.weights is None or backbone.weights.startswith(hub.PREFIX)
-    files = hub.published_files(backbone) if published else ()
+    files = hub.published_files(backbone) if is_published(backbone) else ()
     return Entry(
         backbone=backbone,
         parameters=sum(parameter.numel() for parameter in module.parameters()),

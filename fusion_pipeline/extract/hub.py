@@ -185,6 +185,25 @@ def published_files(backbone: Backbone) -> tuple[PublishedFile, ...]:
     return (UrlFile(str(config.url)),) if config.url else ()
 
 
+def needed_files(backbone: Backbone) -> tuple[PublishedFile, ...]:
+    """Return the files of a backbone's published weights, the best first.
+
+    Raises
+    ------
+    UsageError
+        See `published_files`.
+    IncompleteError
+        If nobody publishes any.
+    """
+    files = published_files(backbone)
+    if not files:
+        raise IncompleteError(
+            f"{backbone.library} publishes no weights for '{printable(backbone.model_name)}' of backbone "
+            f"'{printable(backbone.name)}'. Give a file with --weights, or in fusion.toml."
+        )
+    return files
+
+
 def find_published(backbone: Backbone) -> Path | None:
     """Return the file of a backbone's published weights that is on this machine, or None; asks no network.
 
@@ -208,12 +227,7 @@ def fetch_published(backbone: Backbone) -> Path:
     RefusedError
         If what comes is another file than was asked for.
     """
-    files = published_files(backbone)
-    if not files:
-        raise IncompleteError(
-            f"{backbone.library} publishes no weights for '{printable(backbone.model_name)}' of backbone "
-            f"'{printable(backbone.name)}'. Give a file with --weights, or in fusion.toml."
-        )
+    files = needed_files(backbone)
     if (found := find_published(backbone)) is not None:
         return found
     try:

@@ -191,6 +191,33 @@ def build_network(backbone: Backbone, weights: Path, input_size: int, sha256: st
     tensors = load_tensors(weights, sha256)
     module = construct(backbone)
     fit_tensors(module, tensors, backbone, weights)
+    return _tapped(module, backbone, input_size)
+
+
+def build_untrained(backbone: Backbone, input_size: int) -> Network:
+    """Build a backbone's network with random weights: the work and the shapes of the trained one, and no download.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Its record.
+    input_size : int
+        Side of its input in pixels.
+
+    Raises
+    ------
+    UsageError
+        As `build_network`.
+
+    Examples
+    --------
+    >>> build_untrained(Backbone("x", "timm:test_resnet"), 160).n_features
+    96
+    """
+    return _tapped(construct(backbone), backbone, input_size)
+
+
+def _tapped(module: nn.Module, backbone: Backbone, input_size: int) -> Network:
     try:
         return Network(*tap(module, backbone), input_size)
     except (AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 from fusion_pipeline import __version__
-from fusion_pipeline.errors import FusionError, StaleError, UnusableDataError, printable
+from fusion_pipeline.errors import StaleError, UnusableDataError, printable
 from fusion_pipeline.extract.backbone_target import BackboneTarget
 from fusion_pipeline.extract.decoders import make_decoder
 from fusion_pipeline.extract.engines.choice import describe_device, find_device
@@ -20,10 +20,11 @@ from fusion_pipeline.extract.loading import LOADED_AT_ONCE, ImageLoader, Job
 from fusion_pipeline.extract.meter import Meter
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.rows import PartitionRows, compute_partition
+from fusion_pipeline.extract.source import find_index_of
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.extract.writer import Writer
 from fusion_pipeline.images.decode import Reason
-from fusion_pipeline.images.listing import COLUMNS, ImageListing
+from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.making.known import readable_stores
 
@@ -125,28 +126,13 @@ class Passes:
 
     def _find_published(self) -> None:
         """Expect the images to be those of a published index with the same files, and its stores to be good."""
-        expected = self._expected_index()
+        expected = find_index_of(self._cache, self._folder)
         if expected is not None:
             for target in self._targets:
                 self._find(target, expected.manifest.dataset)
 
     def _find(self, target: Target, digest: str) -> bool:
         return target.find(self._cache, self._folder.name, digest, mend=self.options.mend)
-
-    def _expected_index(self) -> Store | None:
-        if self._folder.name not in self._cache:
-            return None
-        for _, index in self._cache[self._folder.name].survey():
-            with suppress(FusionError):  # a damaged one is no use here; verifying names it
-                if isinstance(index, Store) and not index.is_backbone and self._lists_the_same(index):
-                    return index
-        return None
-
-    def _lists_the_same(self, index: Store) -> bool:
-        folder = self._folder
-        same = (index.sample_paths, index.class_names) == (folder.paths, folder.class_names)
-        same = same and (index.splits, index.groups) == tuple(map(folder.columns.get, COLUMNS))
-        return same and index.labels.tolist() == list(folder.labels)
 
     def _begin(self, targets: Sequence[Target]) -> None:
         for target in targets:

@@ -1,16 +1,18 @@
-"""A published index and the images as they are now, into their differences."""
+"""Published indexes and the images as they are now, into what is the same and what differs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from fusion_pipeline.errors import FusionError
 from fusion_pipeline.images.decode import DecodeBudget, read_file
 from fusion_pipeline.images.listing import COLUMNS, ImageListing
-from fusion_pipeline.store import Store
+from fusion_pipeline.store import Cache, Store
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,27 @@ def compare_with_source(index: Store, folder: ImageListing) -> tuple[SourceDiffe
     return tuple(sorted(found, key=lambda item: (item.sample, item.kind)))
 
 
+def find_index_of(cache: Cache, folder: ImageListing) -> Store | None:
+    """Return the published index that lists these very images, whatever is in them by now; None if there is none."""
+    if folder.name not in cache:
+        return None
+    for _, index in cache[folder.name].survey():
+        with suppress(FusionError):  # a damaged one is no use here; verifying names it
+            if isinstance(index, Store) and not index.is_backbone and _lists_the_same(index, folder):
+                return index
+    return None
+
+
 def hash_images(folder: ImageListing) -> list[str]:
     """Return the sha256 of each image file, hexadecimal; empty for one that cannot be read."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         return list(pool.map(lambda row: read_file(folder.place(row), DecodeBudget()).sha256, range(len(folder))))
+
+
+def _lists_the_same(index: Store, folder: ImageListing) -> bool:
+    same = (index.sample_paths, index.class_names) == (folder.paths, folder.class_names)
+    same = same and (index.splits, index.groups) == tuple(map(folder.columns.get, COLUMNS))
+    return same and index.labels.tolist() == list(folder.labels)
 
 
 def _relabelled(index: Store, folder: ImageListing) -> Iterator[SourceDifference]:

@@ -140,19 +140,8 @@ class Target(ABC):
             self._damaged = DamagedStore.find(cache, folder, self._damaged)
             if self._damaged is not None:
                 return False
-        try:
-            store = cache[dataset].open(folder.removeprefix(f"{dataset}/")) if dataset in cache else None
-        except IncompleteError:
-            return False
-        if store is None:
-            return False
-        for damage in () if mend else verify(store, read=False):
-            raise IntegrityError(
-                f"Store '{folder}' of cache '{printable(cache.location)}' is damaged: '{damage.file}' is missing or "
-                "cut short. 'fusion cache repair' with the same --data and --cache mends it."
-            )
-        self.published = store
-        return True
+        self.published = find_store(cache, folder, mend=mend)
+        return self.published is not None
 
     def distrust(self, damaged: DamagedStore, others: Iterable[str]) -> None:
         """Mend a store of which more is damaged than checksums tell, with no row of those with `others`' manifests."""
@@ -199,9 +188,7 @@ class Target(ABC):
         attempt = self._made_attempt
         self._known = KnownRows(name for name, spec in self._encoder.specs.items() if spec.per_sample)
         alike = made_alike(others, self.recipe)
-        # Of other data sets nobody knows yet whether they have images in common with this one.
-        earlier = (store.rows for store in alike if store.dataset == attempt.dataset)
-        self._to_compute = max(0, self._encoder.rows - max(earlier, default=0))
+        self._to_compute = rows_not_alike(self._encoder.rows, alike, attempt.dataset)
         for partition, record in attempt.records():
             add_record(self._known, attempt, partition, record, partition * self._encoder.partition_rows)
         for store in alike:
@@ -305,3 +292,42 @@ class Target(ABC):
         if self._attempt is None:
             raise RuntimeError(f"no attempt at store '{self.name}' was begun")
         return self._attempt
+
+
+def find_store(cache: Cache, folder: str, *, mend: bool = False) -> Store | None:
+    """Return the store that is published in a folder of a cache, all its files there; None if none is published.
+
+    Parameters
+    ----------
+    cache : Cache
+    folder : str
+        Relative to the cache.
+    mend : bool
+        Whether damage is somebody else's business.
+
+    Raises
+    ------
+    IntegrityError
+        If files of it are missing or cut short.
+    """
+    dataset, _, name = folder.partition("/")
+    if dataset not in cache:
+        return None
+    try:
+        store = cache[dataset].open(name)
+    except IncompleteError:
+        return None
+    for damage in () if mend else verify(store, read=False):
+        raise IntegrityError(
+            f"Store '{folder}' of cache '{printable(cache.location)}' is damaged: '{damage.file}' is missing or "
+            "cut short. 'fusion cache repair' with the same --data and --cache mends it."
+        )
+    return store
+
+
+def rows_not_alike(rows: int, alike: Sequence[Store], dataset: str) -> int:
+    """Return how many of a store's rows no store of its data set that was made alike can have.
+
+    The choice of an engine goes by it. Of other data sets nobody knows yet whether they have images in common with it.
+    """
+    return max(rows - max((store.rows for store in alike if store.dataset == dataset), default=0), 0)

@@ -45,17 +45,29 @@ def locate_weights(backbone: Backbone) -> Path:
     IncompleteError
         If the file is not there, its package is not installed, or the download fails.
     """
-    if backbone.weights is None or backbone.weights.startswith(hub.PREFIX):
+    if is_published(backbone):
         return hub.fetch_published(backbone)
-    if backbone.weights.startswith(_PACKAGE):
-        return _packaged(backbone, backbone.weights.removeprefix(_PACKAGE))
-    path = Path(backbone.weights).expanduser()
+    weights = str(backbone.weights)
+    if weights.startswith(_PACKAGE):
+        return _packaged(backbone, weights.removeprefix(_PACKAGE))
+    path = Path(weights).expanduser()
     if not path.is_file():
         raise IncompleteError(
             f"Weights of backbone '{printable(backbone.name)}' are not at '{printable(str(path))}'. "
             f"Correct --weights, or weights in [backbone.{printable(backbone.name)}] of fusion.toml."
         )
     return path
+
+
+def is_published(backbone: Backbone) -> bool:
+    """Return whether a backbone's weights are what somebody publishes, to be downloaded where they are not at hand.
+
+    Examples
+    --------
+    >>> is_published(Backbone("x", "timm:resnet18")), is_published(Backbone("x", "timm:resnet18", weights="x.pth"))
+    (True, False)
+    """
+    return backbone.weights is None or backbone.weights.startswith(hub.PREFIX)
 
 
 def weights_at_hand(backbone: Backbone) -> Path | None:
@@ -66,7 +78,7 @@ def weights_at_hand(backbone: Backbone) -> Path | None:
     UsageError
         If its weights are named in a way that nothing is.
     """
-    if backbone.weights is None or backbone.weights.startswith(hub.PREFIX):
+    if is_published(backbone):
         return hub.find_published(backbone)
     try:
         path = locate_weights(backbone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,21 @@ class ArraySpec:
     def per_sample(self) -> bool:
         """Whether the array has one row per sample and is written partition by partition."""
         return self.rows is None
+
+    @property
+    def item_bytes(self) -> int:
+        """Length of one row, or item, in bytes."""
+        return math.prod(self.item_shape) * np.dtype(self.dtype).itemsize
+
+    def shape(self, samples: int) -> tuple[int, ...]:
+        """Return the shape that the array has in a store of some samples.
+
+        Examples
+        --------
+        >>> ArraySpec("features", (2048,), "float16", ("sample", "feature")).shape(1360)
+        (1360, 2048)
+        """
+        return samples if self.rows is None else self.rows, *self.item_shape
 
 
 def backbone_arrays(n_features: int, n_classes: int, dtype: str, *, head: bool) -> tuple[ArraySpec, ...]:
@@ -257,11 +273,23 @@ class GroupEncoder:
         """Encode an array that does not have one row per sample; return its chunk files by relative path."""
         return self._encode(name, slice(0, self.specs[name].rows), values)
 
+    def stored_bytes(self, name: str) -> int:
+        """Return the length of all chunk files of an array: the last one has the full shape too.
+
+        Examples
+        --------
+        >>> encoder = GroupEncoder(backbone_arrays(8, 0, "float16", head=False), rows=5, partition_rows=4)
+        >>> encoder.stored_bytes("features") == 2 * (4 * 8 * 2 + CRC_BYTES)
+        True
+        """
+        spec = self.specs[name]
+        chunk_rows = self._chunk_rows(spec)
+        return -(-spec.shape(self.rows)[0] // chunk_rows) * (chunk_rows * spec.item_bytes + CRC_BYTES)
+
     def _create(self, spec: ArraySpec) -> None:
-        rows = self.rows if spec.rows is None else spec.rows
         self._group.create_array(
             spec.name,
-            shape=(rows, *spec.item_shape),
+            shape=spec.shape(self.rows),
             chunks=(self._chunk_rows(spec), *spec.item_shape),
             dtype=spec.dtype,
             # Deep features barely compress (ratio 1.15 for a third of the speed); a checksum finds what raw bytes hide.
@@ -274,8 +302,7 @@ class GroupEncoder:
     def _chunk_rows(self, spec: ArraySpec) -> int:
         if spec.rows is None:
             return self.partition_rows
-        item_bytes = int(np.prod(spec.item_shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
-        return max(1, min(spec.rows, _WHOLE_CHUNK_BYTES // item_bytes))
+        return max(1, min(spec.rows, _WHOLE_CHUNK_BYTES // spec.item_bytes))
 
     def _encode(self, name: str, rows: slice, values: np.ndarray) -> dict[str, bytes]:
         spec = self.specs[name]

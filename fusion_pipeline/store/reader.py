@@ -166,6 +166,12 @@ class Store:
         """Length of all its files in bytes."""
         return sum(entry.length for entry in self.manifest.files.values())
 
+    @property
+    def array_names(self) -> tuple[str, ...]:
+        """Names of its arrays, sorted."""
+        ending = "/zarr.json"
+        return tuple(sorted(file.removesuffix(ending) for file in self.manifest.files if file.endswith(ending)))
+
     @cached_property
     def group(self) -> zarr.Group:
         """The Zarr group, read through the integrity check."""

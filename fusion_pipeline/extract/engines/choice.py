@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from fusion_pipeline.errors import UsageError, printable
 from fusion_pipeline.extract.backbones import Preprocessing
-from fusion_pipeline.extract.engines.compiled import CompiledEngine, NotCompiledError
+from fusion_pipeline.extract.engines.compiled import CompiledEngine, NotCompiledError, missing_compiler
 from fusion_pipeline.extract.engines.cuda import CudaEngine
 from fusion_pipeline.extract.engines.eager import EagerEngine
 from fusion_pipeline.extract.engines.engine import Engine
@@ -17,10 +18,22 @@ from fusion_pipeline.extract.plan import Plan
 
 CPU_BATCH_SIZE = 32
 
-# Compiling takes half a minute to a minute and makes the rest about twice as fast. An eager network does some 1.7e10
-# multiply-adds a second on each thread of an ordinary processor, so that work of 1e12 takes it a minute: from twice
-# that on the time is surely won back. `benchmarks/extract.py` prints both.
+COMPILED_GAIN = 2.0
+"""About how many times as fast as eager a compiled network is; `benchmarks/extract.py` prints it."""
+
+COMPILE_SECONDS = 45.0
+"""About how long a network is compiled: half a minute to a minute."""
+
+# An eager network does some 1.7e10 multiply-adds a second on each thread of an ordinary processor, so that work of 1e12
+# takes it a minute: from twice that on the time to compile it is surely won back.
 _WORTH_COMPILING = 2e12
+
+
+class Choice(NamedTuple):
+    """An engine's name, and why it is taken."""
+
+    engine: str
+    why: str
 
 
 def choose_engine(
@@ -59,20 +72,60 @@ def choose_engine(
         If the compiled engine was asked for by name and cannot be had.
     """
     batch_size = plan.batch_size or CPU_BATCH_SIZE
-    if plan.device.startswith("cuda"):
+    wanted = _wanted(network.multiply_adds, plan, images).engine
+    if wanted == CudaEngine.name:
         return CudaEngine(
             network, preprocessing, plan.device, batch_size=plan.batch_size, precision=plan.precision, tell=tell
         )
-    if plan.engine == "compiled" or (plan.engine == "auto" and is_worth_compiling(network.multiply_adds, images)):
+    if wanted == CompiledEngine.name:
         try:
             return CompiledEngine(network, preprocessing, batch_size=batch_size, precision=plan.precision, tell=tell)
         except NotCompiledError as error:
             if plan.engine == "compiled":
-                raise UsageError(
-                    f"Backbone '{printable(name)}' cannot be compiled: {printable(str(error))}. Use --engine eager."
-                ) from None
+                raise _refusal(name, str(error)) from None
             tell(f"{printable(name)}: not compiled, for {printable(str(error))}; this takes about twice the time.")
     return EagerEngine(network, preprocessing, plan.device, batch_size=batch_size, precision=plan.precision, tell=tell)
+
+
+def foresee_engine(name: str, multiply_adds: float, plan: Plan, images: int) -> Choice:
+    """Return which engine will be taken, unless the network turns out to be one that cannot be compiled.
+
+    Parameters
+    ----------
+    name : str
+        The backbone's name, for people.
+    multiply_adds : float
+        Of the network, for one image.
+    plan : Plan
+    images : int
+        How many the whole work has.
+
+    Raises
+    ------
+    UsageError
+        If the compiled engine was asked for by name and there is no compiler.
+
+    Examples
+    --------
+    >>> foresee_engine("xception", 8.4e9, Plan(), 100)
+    Choice(engine='eager', why='too little work to win back the time for compiling')
+    """
+    wanted = _wanted(multiply_adds, plan, images)
+    if wanted.engine != CompiledEngine.name or (missing := missing_compiler()) is None:
+        return wanted
+    if plan.engine == "compiled":
+        raise _refusal(name, missing)
+    return Choice(EagerEngine.name, missing)
+
+
+def _wanted(multiply_adds: float, plan: Plan, images: int) -> Choice:
+    if plan.device.startswith("cuda"):
+        return Choice(CudaEngine.name, f"the device is {plan.device}")
+    if plan.engine != "auto":
+        return Choice(plan.engine, "asked for")
+    if is_worth_compiling(multiply_adds, images):
+        return Choice(CompiledEngine.name, "enough work to win back the time for compiling")
+    return Choice(EagerEngine.name, "too little work to win back the time for compiling")
 
 
 def is_worth_compiling(multiply_adds: float, images: int) -> bool:
@@ -91,6 +144,10 @@ def is_worth_compiling(multiply_adds: float, images: int) -> bool:
     (False, True)
     """
     return multiply_adds * images >= _WORTH_COMPILING * torch.get_num_threads()
+
+
+def _refusal(name: str, why: str) -> UsageError:
+    return UsageError(f"Backbone '{printable(name)}' cannot be compiled: {printable(why)}. Use --engine eager.")
 
 
 def find_device(name: str) -> str:

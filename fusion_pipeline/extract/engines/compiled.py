@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -88,6 +89,15 @@ class CompiledEngine(Engine):
             raise NotCompiledError(f"what it gave compiled differed by {difference:.1g}")
 
 
+def missing_compiler() -> str | None:
+    """Return that there is no compiler, as `NotCompiledError` would say it; None if there is one."""
+    return None if shutil.which(_compiler()) else f"there is no C++ compiler ({_compiler()})"
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "g++")
+
+
 def _filled(images: np.ndarray, size: int) -> np.ndarray:
     if len(images) == size:
         return images
@@ -117,5 +127,5 @@ def _quiet_compiler() -> Iterator[None]:
 def _why(error: Exception) -> str:
     text = str(error)
     if "InvalidCxxCompiler" in text or "InvalidCxxCompiler" in type(error).__name__:
-        return f"there is no C++ compiler ({os.environ.get('CXX', 'g++')})"
+        return f"there is no C++ compiler ({_compiler()})"
     return text.strip().split("\n")[0][:120] or type(error).__name__

@@ -43,6 +43,18 @@ def attempts_alike(backend: Backend, dataset: str, recipe: Recipe) -> Iterator[s
             yield folder
 
 
+def finished_rows(backend: Backend, folder: str) -> int:
+    """Return how many rows the attempt in a folder has finished, as the names of its records tell."""
+    stated = describe_attempt(backend, folder)
+    try:
+        rows, partition_rows = int(stated["rows"]), int(stated["partition_rows"])
+    except (KeyError, TypeError, ValueError):
+        return 0
+    numbers = {name.partition("-")[0] for name in backend.list(f"{folder}/{DONE}")}
+    left = (rows - int(number) * partition_rows for number in numbers if number.isdecimal())
+    return sum(max(min(partition_rows, rest), 0) for rest in left)
+
+
 def join_writers(backend: Backend, folder: str) -> Presence:
     """Enter the writers of the attempt in a folder, who are then known to be at work on it."""
     return Presence(backend, f"{folder}/{WRITERS}")

@@ -177,6 +177,10 @@ class Backend(ABC):
         """Return whether nothing forbids this user to write into a folder, which need not be there yet."""
         return True
 
+    def free_bytes(self) -> int | None:
+        """Return the free space in bytes; None where there is no end of it, or nobody can tell."""
+        return None
+
     def now(self) -> float:
         """Return the time by the clock that `StoredFile.modified` is told by."""
         path = f".clock/{uuid.uuid4().hex[:12]}"

@@ -21,6 +21,7 @@ from fusion_pipeline.store.making.unfinished import (
     attempt_folders,
     attempts_alike,
     describe_attempt,
+    finished_rows,
     join_writers,
     living_writers,
     refuse_other_recipe,
@@ -64,6 +65,18 @@ def test_what_cannot_be_read_says_nothing(backend: Backend, content: bytes | Non
     if content is not None:
         backend.write("made/attempts/alpha/attempt.json", content)
     assert describe_attempt(backend, "made/attempts/alpha") == {}
+
+
+def test_finished_rows_are_counted(backend: Backend) -> None:
+    encoder = make_encoder()
+    for partitions in range(encoder.partitions + 1):
+        attempt = stopped(backend, {**RECIPE, "made": str(partitions)}, partitions=partitions)
+        expected = min(partitions * encoder.partition_rows, encoder.rows)
+        assert finished_rows(backend, attempt.folder) == expected
+    backend.write(f"{attempt.folder}/done/0-ffffffffffff.json", b"for other images")
+    backend.write(f"{attempt.folder}/done/litter.json", b"")
+    assert finished_rows(backend, attempt.folder) == encoder.rows
+    assert finished_rows(backend, f"{DATASET}/attempts/none") == 0
 
 
 def test_writers_live_until_they_leave_or_die(backend: Backend) -> None:
