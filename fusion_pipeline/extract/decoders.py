@@ -6,7 +6,6 @@ import errno
 import multiprocessing
 import os
 import queue
-import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,25 +13,17 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from fusion_pipeline.errors import ClusterError
+from fusion_pipeline.extract.decoding_process import Placed, Timed, decode_timed, enter_service, serve
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.preparation import Preparation, PreparedImage, decode_and_prepare
-from fusion_pipeline.images.decode import DecodeBudget, Reason
+from fusion_pipeline.extract.preparation import Preparation, PreparedImage
+from fusion_pipeline.images.decode import DecodeBudget
 
 _SLOTS_PER_WORKER = 32
 _SHARED = Path("/dev/shm")  # noqa: S108 - nothing is made there by a name that could be guessed
-
-
-class Timed(NamedTuple):
-    """A prepared image, and the seconds that it took to decode and to prepare."""
-
-    image: PreparedImage
-    decode: float
-    resize: float
 
 
 class Decoder(ABC):
@@ -69,7 +60,7 @@ class ThreadDecoder(Decoder):
 
     def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
         """Decode the bytes of a file and prepare the image; see `Decoder`."""
-        return _timed(content, self._budget, preparations)
+        return decode_timed(content, self._budget, preparations)
 
     def close(self) -> None:
         """Do nothing, for it holds nothing; see `Decoder`."""
@@ -99,14 +90,14 @@ class ProcessDecoder(Decoder):
     def __init__(self, budget: DecodeBudget, workers: int, preparations: Sequence[Preparation]) -> None:
         # Neither fork, which copies locks that other threads hold, nor spawn, which imports everything anew each time.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__, "timm.data.transforms_factory"])
+        context.set_forkserver_preload(["fusion_pipeline.extract.preloaded"])
         self._slot_bytes = max(1, sum(preparation.n_bytes for preparation in set(preparations)))
         self._memory = _shared_memory(workers, self._slot_bytes)
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(self._memory.size // self._slot_bytes):
             self._free.put(slot)
         self._pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_attach, initargs=(self._memory.name, budget)
+            workers, mp_context=context, initializer=enter_service, initargs=(self._memory.name, budget)
         )
 
     def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
@@ -117,7 +108,7 @@ class ProcessDecoder(Decoder):
             slot = None
         start = None if slot is None else slot * self._slot_bytes
         try:
-            reason, arrays, decode, resize = self._pool.submit(_work, content, tuple(preparations), start).result()
+            reason, arrays, decode, resize = self._pool.submit(serve, content, tuple(preparations), start).result()
         except BaseException:
             if slot is not None:
                 self._free.put(slot)
@@ -134,7 +125,7 @@ class ProcessDecoder(Decoder):
         with suppress(BufferError):  # somebody still looks at the last images: it goes with them
             self._memory.close()
 
-    def _view(self, array: np.ndarray | _Placed) -> np.ndarray:
+    def _view(self, array: np.ndarray | Placed) -> np.ndarray:
         if isinstance(array, np.ndarray):
             return array
         return np.ndarray(array.shape, np.uint8, self._memory.buf, array.offset)
@@ -177,45 +168,3 @@ def _reserved(size: int) -> SharedMemory:
         finally:
             os.close(descriptor)
     return memory
-
-
-class _Placed(NamedTuple):
-    """Where in the shared memory an array lies."""
-
-    offset: int
-    shape: tuple[int, ...]
-
-
-_worker: tuple[SharedMemory, DecodeBudget] | None = None
-"""What a decoding process works with."""
-
-
-def _attach(name: str, budget: DecodeBudget) -> None:
-    global _worker  # noqa: PLW0603 - there is one for each process, and an initializer can leave it nowhere else
-    _worker = (SharedMemory(name), budget)
-
-
-def _work(
-    content: bytes, preparations: tuple[Preparation, ...], start: int | None
-) -> tuple[Reason, tuple[tuple[np.ndarray | _Placed, ...], ...], float, float]:
-    if _worker is None:
-        raise RuntimeError("this is not a decoding process")
-    memory, budget = _worker
-    image, decode, resize = _timed(content, budget, preparations)
-    if start is None:
-        return image.reason, image.arrays, decode, resize
-    placed: list[tuple[_Placed, ...]] = []
-    for arrays in image.arrays:
-        row = []
-        for array in arrays:
-            np.ndarray(array.shape, np.uint8, memory.buf, start)[...] = array
-            row.append(_Placed(start, array.shape))
-            start += array.nbytes
-        placed.append(tuple(row))
-    return image.reason, tuple(placed), decode, resize
-
-
-def _timed(content: bytes, budget: DecodeBudget, preparations: Sequence[Preparation]) -> Timed:
-    times = [time.perf_counter()]
-    image = decode_and_prepare(content, budget, preparations, lambda: times.append(time.perf_counter()))
-    return Timed(image, times[1] - times[0], time.perf_counter() - times[1])

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,66 @@ def test_without_room_pixels_are_copied(
     found = processes(pictures[0], WAYS).image
     expected = ThreadDecoder(DecodeBudget())(pictures[0], WAYS).image
     assert all(map(np.array_equal, found.arrays[0], expected.arrays[0]))
+
+
+BUSY = """
+import io, sys
+from PIL import Image
+from fusion_pipeline.extract.decoders import ProcessDecoder
+from fusion_pipeline.extract.preparation import Squares
+from fusion_pipeline.images.decode import DecodeBudget
+if __name__ == "__main__":
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    decoder = ProcessDecoder(DecodeBudget(), 1, [Squares()])
+    while True:
+        try:
+            decoder(file.getvalue(), [Squares()])
+            print("decoded", decoder._memory.name, flush=True)
+            sys.stdin.readline()
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+"""
+
+
+def living(session: int) -> list[str]:
+    """Return the processes of a session that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of, *_ = path.read_text().rpartition(")")[2].split()
+            found += [path.parent.name] if int(of) == session and state != "Z" else []
+    return found
+
+
+def test_decoders_outlive_an_interruption_and_not_their_parent(tmp_path: Path) -> None:
+    """Ctrl-C goes to all processes of a terminal; SIGKILL, as for lack of memory, to one alone."""
+    errors = tmp_path / "errors"
+    with errors.open("w") as stderr:
+        parent = subprocess.Popen(
+            [sys.executable, "-c", BUSY],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    try:
+        memory = Path("/dev/shm", parent.stdout.readline().split()[1])
+        assert memory.exists()
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.stdout.readline() == "interrupted\n"
+        assert parent.stdout.readline().startswith("decoded")
+        assert errors.read_text() == ""
+        assert len(living(parent.pid)) == 4, "itself, a decoder, the server that forked it, the tracker of memory"
+        parent.kill()
+        parent.wait()
+        wait_until(lambda: not living(parent.pid) and not memory.exists())
+    finally:
+        parent.kill()
+        parent.communicate()
 
 
 class Killing:
