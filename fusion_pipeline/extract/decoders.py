@@ -10,19 +10,21 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
 
-from fusion_pipeline.errors import ClusterError
-from fusion_pipeline.extract.decoding_process import Placed, Timed, decode_timed, enter_service, serve
+from fusion_pipeline.errors import ClusterError, UsageError
+from fusion_pipeline.extract.decoding_process import Placed, Timed, decode_timed, enter_service, is_in_service, serve
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.preparation import Preparation, PreparedImage
 from fusion_pipeline.images.decode import DecodeBudget
 
 _SLOTS_PER_WORKER = 32
+_GUARD = "put what it does below 'if __name__ == \"__main__\":', or decode in threads"
 _SHARED = Path("/dev/shm")  # noqa: S108 - nothing is made there by a name that could be guessed
 
 
@@ -39,6 +41,8 @@ class Decoder(ABC):
             If there is not enough memory.
         BrokenProcessPool
             If a process died, be it at this image or at another one.
+        ClusterError
+            If processes die before they decode anything.
         """
 
     @abstractmethod
@@ -99,9 +103,12 @@ class ProcessDecoder(Decoder):
         self._pool = ProcessPoolExecutor(
             workers, mp_context=context, initializer=enter_service, initargs=(self._memory.name, budget)
         )
+        # One is started at once, for it takes seconds, and alone: what is wrong with it would be so with all of them.
+        self._first = self._pool.submit(is_in_service)
 
     def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
         """Decode the bytes of a file and prepare the image, in another process; see `Decoder`."""
+        self._wait_for_first()
         try:
             slot = self._free.get_nowait()
         except queue.Empty:  # it is copied back instead
@@ -125,6 +132,14 @@ class ProcessDecoder(Decoder):
         with suppress(BufferError):  # somebody still looks at the last images: it goes with them
             self._memory.close()
 
+    def _wait_for_first(self) -> None:
+        try:
+            self._first.result()
+        except BrokenProcessPool:
+            raise ClusterError(
+                f"The processes that decode images end as they start. If a script of yours began this, {_GUARD}."
+            ) from None
+
     def _view(self, array: np.ndarray | Placed) -> np.ndarray:
         if isinstance(array, np.ndarray):
             return array
@@ -132,11 +147,22 @@ class ProcessDecoder(Decoder):
 
 
 def make_decoder(options: Options, device: str, preparations: Sequence[Preparation]) -> Decoder:
-    """Return what decodes images for networks on a device."""
+    """Return what decodes images for networks on a device.
+
+    Raises
+    ------
+    UsageError
+        If this process is itself about to become one that decodes, and runs the caller's script once more.
+    ClusterError
+        If there is no shared memory.
+    """
+    process = multiprocessing.current_process()
     # A worker of Dask is a daemon, as a rule, and must not have processes of its own.
-    if options.in_processes(device) and not multiprocessing.current_process().daemon:
-        return ProcessDecoder(options.budget, options.threads, preparations)
-    return ThreadDecoder(options.budget)
+    if not options.in_processes(device) or process.daemon:
+        return ThreadDecoder(options.budget)
+    if getattr(process, "_inheriting", False):  # as multiprocessing itself asks
+        raise UsageError(f"Each process that decodes images runs the lines of your script once more: {_GUARD}.")
+    return ProcessDecoder(options.budget, options.threads, preparations)
 
 
 def _shared_memory(workers: int, slot_bytes: int) -> SharedMemory:

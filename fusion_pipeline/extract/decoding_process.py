@@ -71,6 +71,11 @@ def enter_service(name: str, budget: DecodeBudget) -> None:
     threading.Thread(target=_end_with_parent, name="watch", daemon=True).start()
 
 
+def is_in_service() -> bool:
+    """Return whether this process decodes for another one."""
+    return _worker is not None
+
+
 def serve(content: bytes, preparations: tuple[Preparation, ...], start: int | None) -> Answer:
     """Decode the bytes of a file and prepare the image.
 

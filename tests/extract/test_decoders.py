@@ -241,18 +241,51 @@ def test_a_process_that_is_killed_between_two_images(pictures: list[bytes]) -> N
         decoder.close()
 
 
-@pytest.mark.parametrize(
-    ("budget", "way"),
-    [(DecodeBudget(), Killing()), (KilledAtItsStart(), Squares())],
-    ids=["at an image", "at its start"],
-)
-def test_a_process_that_is_killed(pictures: list[bytes], budget: DecodeBudget, way: Any) -> None:
-    decoder = ProcessDecoder(budget, 1, [way])
+def test_a_process_that_is_killed_at_an_image(pictures: list[bytes]) -> None:
+    decoder = ProcessDecoder(DecodeBudget(), 1, [Killing()])
     try:
         with pytest.raises(BrokenProcessPool):
-            decoder(pictures[0], [way])
+            decoder(pictures[0], [Killing()])
     finally:
         decoder.close()
+
+
+def test_processes_that_are_killed_at_their_start(pictures: list[bytes]) -> None:
+    decoder = ProcessDecoder(KilledAtItsStart(), 3, WAYS)
+    try:
+        with pytest.raises(ClusterError, match=r"end as they start\. .* below 'if __name__ == \"__main__\":'"):
+            decoder(pictures[0], WAYS)
+    finally:
+        decoder.close()
+
+
+UNGUARDED = """
+from fusion_pipeline.errors import FusionError
+from fusion_pipeline.extract.decoders import make_decoder
+from fusion_pipeline.extract.options import Options
+from fusion_pipeline.extract.preparation import Squares
+try:
+    decoder = make_decoder(Options(decode_in="processes", workers=3), "cpu", [Squares()])
+except FusionError as error:
+    print(__name__, "-", error, flush=True)
+    raise SystemExit(1)
+try:
+    decoder(b"text", [Squares()])
+except FusionError as error:
+    print(__name__, "-", error)
+decoder.close()
+"""
+
+
+def test_a_script_that_begins_anew_in_each_process_is_told(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    guard = "put what it does below 'if __name__ == \"__main__\":', or decode in threads."
+    child, parent = run.stdout.splitlines()
+    assert child == f"__mp_main__ - Each process that decodes images runs the lines of your script once more: {guard}"
+    assert parent.startswith("__main__ - The processes that decode images end as they start.")
+    assert parent.endswith(guard)
 
 
 def test_a_process_without_memory(pictures: list[bytes]) -> None:
