@@ -12,7 +12,7 @@ import torch
 from fusion_pipeline.errors import ClusterError, printable
 from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines.eager import autocast, exact
-from fusion_pipeline.extract.engines.engine import Engine, Outputs
+from fusion_pipeline.extract.engines.engine import Engine, Outputs, despite_lack_of_memory
 from fusion_pipeline.extract.network import Network
 
 _GAIN = 1.05
@@ -24,7 +24,8 @@ class CudaEngine(Engine):
     """Runs a network on a GPU.
 
     Images go through pinned memory on a stream of their own, so that `launch` returns before they are there; results
-    come back the same way. Channels last or first is what was faster on a first batch.
+    come back into pinned memory on the stream that computes, behind the last layer. Channels last or first is what was
+    faster on a first batch.
 
     Parameters
     ----------
@@ -48,13 +49,11 @@ class CudaEngine(Engine):
         self.seconds["transfer"] = 0.0
         with torch.cuda.device(self._device):
             self._copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            try:
-                network.module.to(self._device)
-            except torch.OutOfMemoryError:
+            if despite_lack_of_memory(lambda: network.module.to(self._device)) is None:
                 raise ClusterError(
                     f"No memory left on {printable(device)} for the network. Close what else runs there, or use "
                     "--device cpu."
-                ) from None
+                )
             self._tune()
         self.seconds.update(forward=0.0, transfer=0.0)
 
@@ -116,11 +115,7 @@ class CudaEngine(Engine):
         return size
 
     def _rate_of(self, size: int) -> float:
-        try:
-            return self._rate(self._some_images(size))
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            return 0.0
+        return despite_lack_of_memory(lambda: self._rate(self._some_images(size))) or 0.0
 
     def _rate(self, images: np.ndarray) -> float:
         """Return images per second of the forward pass, the first passes not counted."""

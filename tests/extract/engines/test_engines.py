@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,9 @@ def _nothing() -> tuple[Any, Preprocessing]:
         lambda: torch.OutOfMemoryError("CUDA out of memory"),
         MemoryError,
         lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+        lambda: RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_halved(error: Callable[[], BaseException]) -> None:
@@ -71,6 +75,22 @@ def test_a_batch_that_does_not_fit_is_halved(error: Callable[[], BaseException])
 def test_one_image_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(ClusterError, match="No memory left on the device for one image of 8 pixels"):
         Cramped(0, MemoryError, batch_size=2).forward(np.zeros((2, 3, 8, 8), np.uint8))
+
+
+def test_memory_is_given_back_once_nothing_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error holds the activations of the batch that did not fit, as long as it is being handled."""
+
+    class Holding(Cramped):
+        def _launch(self, images: np.ndarray) -> Callable[[], Outputs]:
+            activations = torch.zeros(len(images))
+            held.append(weakref.ref(activations))
+            return super()._launch(images)
+
+    held: list[weakref.ref[torch.Tensor]] = []
+    given_back: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(held[-1]() is None))
+    Holding(1, MemoryError, batch_size=4).forward(np.zeros((4, 3, 8, 8), np.uint8))
+    assert given_back == [True, True]
 
 
 def test_other_failures_are_not_taken_for_lack_of_memory() -> None:
