@@ -108,6 +108,10 @@ class Engine(ABC):
                 start += len(part)
         return parts[0] if len(parts) == 1 else lambda: _joined([part() for part in parts])
 
+    def made_with(self) -> dict[str, str | int]:
+        """Return what a store tells of an engine: with the same on such a device, others make the same bytes."""
+        return {"engine": self.name, "batch_size": self.batch_size}
+
     def forward(self, images: np.ndarray) -> Outputs:
         """Run the network and wait for it; see `launch`."""
         return self.launch(images)()

@@ -15,6 +15,7 @@ import torch._inductor.config as inductor
 from fusion_pipeline.errors import ClusterError, UsageError
 from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines import choice, compiled
+from fusion_pipeline.extract.engines.before import as_before
 from fusion_pipeline.extract.engines.choice import choose_engine, is_worth_compiling
 from fusion_pipeline.extract.engines.compiled import CompiledEngine, NotCompiledError
 from fusion_pipeline.extract.engines.cuda import CudaEngine
@@ -23,7 +24,7 @@ from fusion_pipeline.extract.engines.engine import Engine, Outputs
 from fusion_pipeline.extract.engines.probe import batch_drift, probe_deviation
 from fusion_pipeline.extract.plan import Plan
 from tests.builders import Tiny
-from tests.extract.engines.made import built, difference, some_images
+from tests.extract.engines.made import built, difference, pretend_gpu, some_images
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -103,6 +104,7 @@ class Rated(CudaEngine):
 
     def __init__(self, rates: dict[int, float], batch_size: int) -> None:
         Engine.__init__(self, *_nothing(), batch_size=batch_size)
+        self._layout = ""
         self._network = SimpleNamespace(module=torch.nn.Identity())  # type: ignore[assignment]
         self._rates = rates
         self._tune()
@@ -127,6 +129,64 @@ class Rated(CudaEngine):
 def test_the_batch_size_of_a_gpu(rates: dict[int, float], asked: int, batch_size: int) -> None:
     """What is asked for is taken, and halved once it does not fit."""
     assert Rated(rates, asked).batch_size == batch_size
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_takes_no_algorithm_by_timing(tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    pretend_gpu(monkeypatch)
+    network, preprocessing = built(tiny_resnet)
+    flags: list[tuple[bool, bool]] = []
+    true = network.run
+
+    def watched(pixels: torch.Tensor) -> Any:
+        flags.append((torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic))
+        return true(pixels)
+
+    monkeypatch.setattr(network, "run", watched)
+    images = some_images(preprocessing, 3)
+    engine = choose_engine("tiny", network, preprocessing, Plan("cuda", batch_size=2, precision=precision))
+    expected, _ = EagerEngine(*built(tiny_resnet), precision=precision).forward(images)
+    assert difference(engine.forward(images)[0], expected) < (1e-4 if precision == "float32" else 0.05)
+    assert set(flags) == {(False, True)}
+
+
+def test_a_gpu_times_only_what_the_plan_leaves_open(tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpu(monkeypatch)
+    timed: list[tuple[str, int]] = []
+
+    def rate(self: CudaEngine, images: np.ndarray) -> float:
+        timed.append((self._layout, len(images)))
+        return 2.0 if self._layout == "channels_first" else 1.0
+
+    monkeypatch.setattr(CudaEngine, "_rate", rate)
+    network, preprocessing = built(tiny_resnet)
+    first = choose_engine("tiny", network, preprocessing, Plan("cuda"))
+    assert first.made_with() == {"engine": "cuda", "batch_size": 32, "layout": "channels_first"}
+    assert timed == [("channels_last", 32), ("channels_first", 32), ("channels_first", 32), ("channels_first", 64)]
+    timed.clear()
+    asked = Plan("cuda", batch_size=16, layout="channels_last")
+    again = choose_engine("tiny", network, preprocessing, asked)
+    assert again.made_with() == {"engine": "cuda", "batch_size": 16, "layout": "channels_last"}
+    assert timed == []
+    assert network.module.conv1[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ([{"device": "A", "batch_size": 64, "layout": "channels_first"}], (64, "channels_first")),
+        ([{"device": "A", "batch_size": 64, "layout": "sideways"}], (64, "")),
+        ([{"device": "A", "batch_size": "many"}], (0, "")),
+        ([{"device": "B", "batch_size": 64, "layout": "channels_first"}, {"device": "A", "batch_size": 8}], (8, "")),
+        ([{"batch_size": 64}], (0, "")),
+        ([], (0, "")),
+    ],
+)
+def test_what_was_chosen_before_is_chosen_again(made: list[dict[str, Any]], expected: tuple[int, str]) -> None:
+    plan = as_before(Plan("cuda"), "A", made)
+    assert (plan.batch_size, plan.layout) == expected
+    asked = as_before(Plan("cuda", batch_size=2, layout="channels_last"), "A", made)
+    assert (asked.batch_size, asked.layout) == (2, "channels_last")
 
 
 def test_an_eager_engine_is_the_network(tiny_resnet: Tiny) -> None:
