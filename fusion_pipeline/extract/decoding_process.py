@@ -8,12 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from functools import cache
 from multiprocessing.shared_memory import SharedMemory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from fusion_pipeline.extract.preparation import Preparation, PreparedImage, decode_and_prepare
+from fusion_pipeline.extract.preparation import Preparation, Prepared, PreparedImage, decode_and_prepare
+from fusion_pipeline.extract.slots import Placed, Slot, view
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 
 
@@ -25,18 +25,11 @@ class Timed(NamedTuple):
     resize: float
 
 
-class Placed(NamedTuple):
-    """Where in the shared memory an array lies."""
+Answer = tuple[Reason, tuple[tuple[Any, ...], ...], float, float]
+"""What came of an image: whether it is one, its arrays or where they are placed, and the seconds of `Timed`."""
 
-    offset: int
-    shape: tuple[int, ...]
-
-
-Answer = tuple[Reason, tuple[tuple[np.ndarray | Placed, ...], ...], float, float]
-"""What came of an image: whether it is one, its arrays or where they lie, and the seconds of `Timed`."""
-
-_worker: tuple[SharedMemory, DecodeBudget] | None = None
-"""What this process decodes with."""
+_budget: DecodeBudget | None = None
+"""What an image may cost this process."""
 
 
 def decode_timed(content: bytes, budget: DecodeBudget, preparations: Sequence[Preparation]) -> Timed:
@@ -54,18 +47,16 @@ def decode_timed(content: bytes, budget: DecodeBudget, preparations: Sequence[Pr
     return Timed(image, times[1] - times[0], time.perf_counter() - times[1])
 
 
-def enter_service(name: str, budget: DecodeBudget) -> None:
+def enter_service(budget: DecodeBudget) -> None:
     """Make this process one that decodes for the process that started it, for as long as that lives.
 
     Parameters
     ----------
-    name : str
-        Of the memory that both share.
     budget : DecodeBudget
         What an image may cost.
     """
-    global _worker  # noqa: PLW0603 - there is one for each process, and an initializer can leave it nowhere else
-    _worker = (SharedMemory(name), budget)
+    global _budget  # noqa: PLW0603 - there is one for each process, and an initializer can leave it nowhere else
+    _budget = budget
     # Ctrl-C goes to all processes of a terminal: who started this one decides what becomes of the work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="watch", daemon=True).start()
@@ -73,34 +64,42 @@ def enter_service(name: str, budget: DecodeBudget) -> None:
 
 def is_in_service() -> bool:
     """Return whether this process decodes for another one."""
-    return _worker is not None
+    return _budget is not None
 
 
-def serve(content: bytes, preparations: tuple[Preparation, ...], start: int | None) -> Answer:
+def serve(content: bytes, preparations: tuple[Preparation, ...], slot: Slot | None) -> Answer:
     """Decode the bytes of a file and prepare the image.
 
     Parameters
     ----------
     content : bytes
     preparations : tuple of Preparation
-    start : int or None
-        From where on in the shared memory there is room for its arrays; without it they are returned.
+    slot : Slot or None
+        Where there is room for its arrays; without it they are returned.
     """
-    if _worker is None:
+    if _budget is None:
         raise RuntimeError("this is not a decoding process")
-    memory, budget = _worker
-    image, decode, resize = decode_timed(content, budget, preparations)
-    if start is None:
-        return image.reason, image.arrays, decode, resize
-    placed: list[tuple[Placed, ...]] = []
-    for arrays in image.arrays:
+    image, decode, resize = decode_timed(content, _budget, preparations)
+    return image.reason, image.arrays if slot is None else _place(image.arrays, slot), decode, resize
+
+
+def _place(prepared: tuple[Prepared, ...], slot: Slot) -> tuple[tuple[Placed, ...], ...]:
+    """Copy arrays into a slot, one behind the other."""
+    memory, offset = _attached(slot.memory), 0
+    places: list[tuple[Placed, ...]] = []
+    for arrays in prepared:
         row = []
         for array in arrays:
-            np.ndarray(array.shape, np.uint8, memory.buf, start)[...] = array
-            row.append(Placed(start, array.shape))
-            start += array.nbytes
-        placed.append(tuple(row))
-    return image.reason, tuple(placed), decode, resize
+            row.append(Placed(offset, array.shape))
+            view(memory, slot, row[-1])[...] = array
+            offset += array.nbytes
+        places.append(tuple(row))
+    return tuple(places)
+
+
+@cache
+def _attached(name: str) -> SharedMemory:
+    return SharedMemory(name)
 
 
 def _end_with_parent() -> None:
