@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from fusion_pipeline.extract import producers
 from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.engines.choice import choose_engine
+from fusion_pipeline.extract.engines.before import as_before
+from fusion_pipeline.extract.engines.choice import choose_engine, describe_device
 from fusion_pipeline.extract.engines.probe import batch_drift, probe_deviation
 from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
 from fusion_pipeline.extract.plan import Plan
@@ -84,7 +85,7 @@ class BackboneTarget(Target):
             self.name,
             self._network,
             self._preprocessing,
-            self._plan,
+            as_before(self._plan, str(describe_device(self._plan.device)["device"]), self._made_already()),
             images=self._to_compute,
             tell=self._tell,
         )
@@ -119,16 +120,21 @@ class BackboneTarget(Target):
         }
 
     def made_with(self) -> Mapping[str, Any]:
-        """Return the engine and how many images it took at a time."""
-        if "producer" not in vars(self):
-            return {}
-        return {"engine": self.producer.engine.name, "batch_size": self.producer.engine.batch_size}
+        """Return the engine, how many images it took at a time, and what else it chose."""
+        return self.producer.engine.made_with() if "producer" in vars(self) else {}
 
     def source(self) -> Mapping[str, Any]:
         """Return the model and where its weights were: of the hub, the repository and the commit."""
         backbone = self._backbone
         weights = lasting_name(backbone, self._weights)
         return {"model": backbone.model, "weights": weights, "in_order": backbone.in_order}
+
+    def _made_already(self) -> Iterator[Mapping[str, Any]]:
+        """Yield with what the rows were made that the attempt has, and those of the store that is mended."""
+        if self._attempt is not None:
+            yield from (record.made for _, record in self._attempt.records())
+        if self._damaged is not None and self._damaged.store is not None:
+            yield self._damaged.store.manifest.made
 
     @cached_property
     def _head(self) -> Mapping[str, np.ndarray]:

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
-import os
-import queue
-import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
-from multiprocessing.shared_memory import SharedMemory
-from pathlib import Path
-from typing import NamedTuple
+from concurrent.futures.process import BrokenProcessPool
 
-import numpy as np
-
-from fusion_pipeline.errors import ClusterError
+from fusion_pipeline.errors import ClusterError, UsageError
+from fusion_pipeline.extract.decoding_process import Timed, decode_timed, enter_service, is_in_service, serve
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.preparation import Preparation, PreparedImage, decode_and_prepare
-from fusion_pipeline.images.decode import DecodeBudget, Reason
+from fusion_pipeline.extract.preparation import Preparation, PreparedImage
+from fusion_pipeline.extract.slots import Slots
+from fusion_pipeline.images.decode import DecodeBudget
 
-_SLOTS_PER_WORKER = 32
-_SHARED = Path("/dev/shm")  # noqa: S108 - nothing is made there by a name that could be guessed
-
-
-class Timed(NamedTuple):
-    """A prepared image, and the seconds that it took to decode and to prepare."""
-
-    image: PreparedImage
-    decode: float
-    resize: float
+_GUARD = "put what it does below 'if __name__ == \"__main__\":', or decode in threads"
 
 
 class Decoder(ABC):
-    """Decodes and prepares images; called from several threads at once."""
+    """Decodes and prepares images; called from several threads at once.
+
+    Attributes
+    ----------
+    threads_per_worker : int
+        How many threads that read and call it keep a worker busy.
+    """
+
+    threads_per_worker = 1
 
     @abstractmethod
     def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
@@ -48,6 +40,18 @@ class Decoder(ABC):
             If there is not enough memory.
         BrokenProcessPool
             If a process died, be it at this image or at another one.
+        ClusterError
+            If processes die before they decode anything.
+        """
+
+    @abstractmethod
+    def make_room(self, images: int) -> None:
+        """Have room for the pixels of so many images at once.
+
+        Raises
+        ------
+        ClusterError
+            If there is room for hardly any.
         """
 
     @abstractmethod
@@ -69,7 +73,10 @@ class ThreadDecoder(Decoder):
 
     def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
         """Decode the bytes of a file and prepare the image; see `Decoder`."""
-        return _timed(content, self._budget, preparations)
+        return decode_timed(content, self._budget, preparations)
+
+    def make_room(self, images: int) -> None:
+        """Do nothing, for arrays have room wherever there is some; see `Decoder`."""
 
     def close(self) -> None:
         """Do nothing, for it holds nothing; see `Decoder`."""
@@ -89,133 +96,72 @@ class ProcessDecoder(Decoder):
         Number of processes.
     preparations : sequence of Preparation
         All that may be asked for.
-
-    Raises
-    ------
-    ClusterError
-        If there is no shared memory.
     """
+
+    threads_per_worker = 2  # one of them reads while the process is at the image of the other
 
     def __init__(self, budget: DecodeBudget, workers: int, preparations: Sequence[Preparation]) -> None:
         # Neither fork, which copies locks that other threads hold, nor spawn, which imports everything anew each time.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__, "timm.data.transforms_factory"])
-        self._slot_bytes = max(1, sum(preparation.n_bytes for preparation in set(preparations)))
-        self._memory = _shared_memory(workers, self._slot_bytes)
-        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(self._memory.size // self._slot_bytes):
-            self._free.put(slot)
-        self._pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_attach, initargs=(self._memory.name, budget)
-        )
+        context.set_forkserver_preload(["fusion_pipeline.extract.preloaded"])
+        self._slots = Slots(sum(preparation.n_bytes for preparation in set(preparations)), least=workers)
+        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=enter_service, initargs=(budget,))
+        # One is started at once, for it takes seconds, and alone: what is wrong with it would be so with all of them.
+        self._first = self._pool.submit(is_in_service)
 
     def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
         """Decode the bytes of a file and prepare the image, in another process; see `Decoder`."""
+        self._wait_for_first()
+        slot = self._slots.take()  # without one, the pixels are copied back
         try:
-            slot = self._free.get_nowait()
-        except queue.Empty:  # it is copied back instead
-            slot = None
-        start = None if slot is None else slot * self._slot_bytes
-        try:
-            reason, arrays, decode, resize = self._pool.submit(_work, content, tuple(preparations), start).result()
+            reason, arrays, decode, resize = self._pool.submit(serve, content, tuple(preparations), slot).result()
         except BaseException:
             if slot is not None:
-                self._free.put(slot)
+                self._slots.give_back(slot)
             raise
-        image = PreparedImage(reason, tuple(tuple(map(self._view, row)) for row in arrays))
-        if slot is not None:
-            weakref.finalize(image, self._free.put, slot)
+        if slot is None:
+            return Timed(PreparedImage(reason, arrays), decode, resize)
+        image = PreparedImage(reason, tuple(tuple(self._slots.view(slot, place) for place in row) for row in arrays))
+        weakref.finalize(image, self._slots.give_back, slot)
         return Timed(image, decode, resize)
+
+    def make_room(self, images: int) -> None:
+        """Have so much shared memory, or what there is; see `Decoder`."""
+        self._slots.grow(images)
 
     def close(self) -> None:
         """End the processes and give the memory back."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._memory.unlink()
-        with suppress(BufferError):  # somebody still looks at the last images: it goes with them
-            self._memory.close()
+        self._slots.close()
 
-    def _view(self, array: np.ndarray | _Placed) -> np.ndarray:
-        if isinstance(array, np.ndarray):
-            return array
-        return np.ndarray(array.shape, np.uint8, self._memory.buf, array.offset)
+    def _wait_for_first(self) -> None:
+        try:
+            self._first.result()
+        except BrokenProcessPool:
+            raise ClusterError(
+                f"The processes that decode images end as they start. If a script of yours began this, {_GUARD}."
+            ) from None
 
 
 def make_decoder(options: Options, device: str, preparations: Sequence[Preparation]) -> Decoder:
-    """Return what decodes images for networks on a device."""
+    """Return what decodes images for networks on a device.
+
+    Parameters
+    ----------
+    options : Options
+    device : str
+    preparations : sequence of Preparation
+        All that may be asked for; with none, there is hardly anything to decode.
+
+    Raises
+    ------
+    UsageError
+        If this process is itself about to become one that decodes, and runs the caller's script once more.
+    """
+    process = multiprocessing.current_process()
     # A worker of Dask is a daemon, as a rule, and must not have processes of its own.
-    if options.in_processes(device) and not multiprocessing.current_process().daemon:
-        return ProcessDecoder(options.budget, options.threads, preparations)
-    return ThreadDecoder(options.budget)
-
-
-def _shared_memory(workers: int, slot_bytes: int) -> SharedMemory:
-    """Return memory for up to `_SLOTS_PER_WORKER` images a process: containers often have little of it."""
-    slots = workers * _SLOTS_PER_WORKER
-    while True:
-        try:
-            return _reserved(slots * slot_bytes)
-        except OSError as error:
-            slots //= 2
-            if slots < workers or error.errno != errno.ENOSPC:
-                raise ClusterError(
-                    f"No shared memory for {workers} processes that decode images ({error.strerror}). Use --decode-in "
-                    "threads or fewer --workers, or give the container more (docker run --shm-size 1g)."
-                ) from None
-
-
-def _reserved(size: int) -> SharedMemory:
-    """Return shared memory that is really there: of what is only promised, the first write kills a process."""
-    memory = SharedMemory(create=True, size=size)
-    with suppress(FileNotFoundError):  # only Linux shows it as a file
-        descriptor = os.open(_SHARED / memory.name, os.O_RDWR)
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        except OSError:
-            memory.close()
-            memory.unlink()
-            raise
-        finally:
-            os.close(descriptor)
-    return memory
-
-
-class _Placed(NamedTuple):
-    """Where in the shared memory an array lies."""
-
-    offset: int
-    shape: tuple[int, ...]
-
-
-_worker: tuple[SharedMemory, DecodeBudget] | None = None
-"""What a decoding process works with."""
-
-
-def _attach(name: str, budget: DecodeBudget) -> None:
-    global _worker  # noqa: PLW0603 - there is one for each process, and an initializer can leave it nowhere else
-    _worker = (SharedMemory(name), budget)
-
-
-def _work(
-    content: bytes, preparations: tuple[Preparation, ...], start: int | None
-) -> tuple[Reason, tuple[tuple[np.ndarray | _Placed, ...], ...], float, float]:
-    if _worker is None:
-        raise RuntimeError("this is not a decoding process")
-    memory, budget = _worker
-    image, decode, resize = _timed(content, budget, preparations)
-    if start is None:
-        return image.reason, image.arrays, decode, resize
-    placed: list[tuple[_Placed, ...]] = []
-    for arrays in image.arrays:
-        row = []
-        for array in arrays:
-            np.ndarray(array.shape, np.uint8, memory.buf, start)[...] = array
-            row.append(_Placed(start, array.shape))
-            start += array.nbytes
-        placed.append(tuple(row))
-    return image.reason, tuple(placed), decode, resize
-
-
-def _timed(content: bytes, budget: DecodeBudget, preparations: Sequence[Preparation]) -> Timed:
-    times = [time.perf_counter()]
-    image = decode_and_prepare(content, budget, preparations, lambda: times.append(time.perf_counter()))
-    return Timed(image, times[1] - times[0], time.perf_counter() - times[1])
+    if not preparations or not options.in_processes(device) or process.daemon:
+        return ThreadDecoder(options.budget)
+    if getattr(process, "_inheriting", False):  # as multiprocessing itself asks
+        raise UsageError(f"Each process that decodes images runs the lines of your script once more: {_GUARD}.")
+    return ProcessDecoder(options.budget, options.threads, preparations)

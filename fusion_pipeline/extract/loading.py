@@ -24,6 +24,7 @@ LOADED_AT_ONCE = 32
 """Images in a batch of the loader, where nobody says otherwise."""
 
 _BATCHES_AHEAD = 2
+_BYTES_AHEAD = 1 << 30  # a thousand images for five networks
 _NO_IMAGE = PreparedImage(Reason.OK)
 
 Taken = tuple[str, Mapping[str, np.ndarray]]
@@ -109,12 +110,15 @@ class Loaded:
 
 
 class ImageLoader:
-    """Reads, hashes, decodes and prepares images, a few batches ahead of who computes.
+    """Reads, hashes, decodes and prepares images ahead of who computes.
+
+    While a network is at a batch, its next one is loaded: as many images as the largest batch has, as far as a
+    partition has them and 1 GiB of pixels holds them, and a few batches of the loader at least.
 
     Parameters
     ----------
     workers : int
-        Threads.
+        Threads or processes that decode.
     batch_size : int
         Images in a batch.
     budget : DecodeBudget
@@ -138,8 +142,9 @@ class ImageLoader:
         meter: Meter,
     ) -> None:
         self.meter = meter
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._ahead = max(_BATCHES_AHEAD, -(-2 * workers // batch_size))
+        threads = workers * decoder.threads_per_worker
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._least_ahead = max(_BATCHES_AHEAD * batch_size, 2 * threads)
         self._batch_size = batch_size
         self._budget = budget
         self._decoder = decoder
@@ -169,12 +174,28 @@ class ImageLoader:
             yield job, map(itemgetter(1), batches)
 
     def _batches(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Loaded]]]:
-        begun = ((job, self._begin(job, places)) for job in jobs for places in self._chunks(job.places))
-        pending: deque[tuple[Job, list[Future[Loaded]]]] = deque(itertools.islice(begun, self._ahead))
-        while pending:
-            pending.extend(itertools.islice(begun, 1))
-            job, futures = pending.popleft()
+        pending: deque[tuple[Job, list[Future[Loaded]]]] = deque()
+        images = 0
+        for job in jobs:
+            ahead = self._ahead_of(job)
+            for places in self._chunks(job.places):
+                pending.append((job, self._begin(job, places)))
+                images += len(places)
+                while images - len(pending[0][1]) >= ahead:
+                    first, futures = pending.popleft()
+                    images -= len(futures)
+                    yield first, self._collect(futures)
+        for job, futures in pending:
             yield job, self._collect(futures)
+
+    def _ahead_of(self, job: Job) -> int:
+        """Return how many images are loaded while others are computed, and have room made for all of them."""
+        largest = max((min(task.producer.batch_size, len(job.places)) for task in job.tasks), default=0)
+        one = sum({way: way.n_bytes for way in (task.producer.preparation for task in job.tasks)}.values())
+        ahead = max(self._least_ahead, min(largest, _BYTES_AHEAD // max(one, 1)))
+        if job.tasks:
+            self._decoder.make_room(2 * (ahead + self._batch_size))  # those ahead, and those that wait for a network
+        return ahead
 
     def _chunks(self, places: Sequence[Place]) -> Iterator[Sequence[Place]]:
         for start in range(0, len(places), self._batch_size):

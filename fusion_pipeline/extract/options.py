@@ -22,7 +22,8 @@ class Options:
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     batch_size : int
-        Images in a forward pass; 0 for 32 on a processor, and for what is fastest on a GPU.
+        Images in a forward pass; 0 for what the unfinished or damaged store was begun with on such a device, else for
+        32 on a processor, and for what is fastest on a GPU.
     workers : int
         Decoding threads or processes; 0 for one per processor.
     partition_rows : int

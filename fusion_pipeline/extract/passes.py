@@ -321,7 +321,9 @@ class Passes:
                 workers=options.threads,
                 batch_size=options.batch_size or LOADED_AT_ONCE,
                 budget=options.budget,
-                decoder=make_decoder(options, self._device, [target.preparation for target in self._targets]),
+                decoder=make_decoder(
+                    options, self._device, [target.preparation for target in self._targets if target.is_open]
+                ),
                 progress=done,
                 meter=self.meter,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ENGINES = ("auto", "eager", "compiled")
+LAYOUTS = ("channels_last", "channels_first")
 PRECISIONS = ("float32", "float16", "bfloat16")
 
 
@@ -22,6 +23,8 @@ class Plan:
         What networks compute in.
     batch_size : int
         Images in a forward pass; 0 for what is best on the device.
+    layout : {"", "channels_last", "channels_first"}
+        How a GPU keeps images in its memory; by default as the network is faster there.
 
     Examples
     --------
@@ -33,3 +36,4 @@ class Plan:
     engine: str = "auto"
     precision: str = "float32"
     batch_size: int = 0
+    layout: str = ""

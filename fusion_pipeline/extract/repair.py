@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, IntegrityError, StaleError, printable
 from fusion_pipeline.extract.backbone_target import BackboneTarget
@@ -222,16 +221,12 @@ def _as_made(store: Store, options: Options) -> Options:
         options,
         dtype=str(identity.get("dtype", options.dtype)),
         partition_rows=store.manifest.partition_rows,
-        batch_size=_whole(made.get("batch_size"), options.batch_size),
+        batch_size=0,  # as the store tells, on such a device
         engine=engine if engine in ENGINES else "auto",
         precision=str(identity.get("precision", options.precision)).removeprefix("autocast "),
         on_bad="skip",  # a store that has bad rows was published with them
         budget=DecodeBudget(**budget) if isinstance(budget, dict) else DecodeBudget(),
     )
-
-
-def _whole(value: Any, otherwise: int) -> int:
-    return value if isinstance(value, int) and value > 0 else otherwise
 
 
 def _target(

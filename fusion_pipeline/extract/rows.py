@@ -14,6 +14,7 @@ from PIL import Image
 from fusion_pipeline.errors import UnusableDataError, printable
 from fusion_pipeline.extract.loading import Job, Loaded, Task
 from fusion_pipeline.extract.meter import Meter
+from fusion_pipeline.extract.preparation import Prepared
 from fusion_pipeline.extract.producers import Producer
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.store import layout
@@ -105,9 +106,10 @@ class _Waiting(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """Rows that a network is at, and what they will be."""
+    """Rows that a network is at, which of them have an image, and what they will be."""
 
-    batch: list[_Waiting]
+    rows: list[int]
+    good: np.ndarray
     result: Callable[[], Mapping[str, np.ndarray]]
 
 
@@ -145,15 +147,14 @@ class _RowMaker:
                 self._waiting.append(_Waiting(row, item))
         size = self._task.producer.batch_size or len(self._waiting)
         while size and len(self._waiting) >= size:
-            self._launch(self._waiting[:size])
-            del self._waiting[:size]
+            self._launch(size)
+            self._settle(all_but=1)  # the one before, while this one is computed
 
     def rows(self, meter: Meter) -> Mapping[str, np.ndarray]:
         """Return the finished rows by array name."""
         if self._waiting:
-            self._launch(self._waiting)
-        while self._running:
-            self._settle()
+            self._launch(len(self._waiting))
+        self._settle(all_but=0)
         if self._blank and not self._arrays:
             for name, values in _like_nothing(self._task.producer).items():
                 self._array(name, values.astype(self._task.dtypes[name]))
@@ -164,27 +165,37 @@ class _RowMaker:
         meter.book_engine(self._task.producer.name, spent, self._computed)
         return self._arrays
 
-    def _launch(self, batch: list[_Waiting]) -> None:
-        prepared = [item.prepared(self._task.producer.preparation) for _, item in batch]
-        if all(arrays is None for arrays in prepared):  # nothing but bad images: no network needs to see them
-            self._blank += (row for row, _ in batch)
+    def _launch(self, size: int) -> None:
+        """Let the network begin with the first of those that wait."""
+        rows = [row for row, _ in self._waiting[:size]]
+        good = np.array([item.reason is Reason.OK for _, item in self._waiting[:size]])
+        batch = self._stacked(size)
+        # The pixels were copied: their memory is needed for images to come.
+        del self._waiting[:size]
+        if batch is None:  # nothing but bad images: no network needs to see them
+            self._blank += rows
             return
-        template = next(arrays for arrays in prepared if arrays is not None)
+        self._running.append(_Running(rows, good, self._task.producer.launch(batch)))
+        self._computed += len(rows)
+
+    def _stacked(self, size: int) -> Prepared | None:
+        """Return the first of those that wait as one batch, with zeros for bad images; None if all are bad."""
+        prepared = [item.prepared(self._task.producer.preparation) for _, item in self._waiting[:size]]
+        template = next((arrays for arrays in prepared if arrays is not None), None)
+        if template is None:
+            return None
         zeros = tuple(np.zeros_like(array) for array in template)
         columns = zip(*(zeros if arrays is None else arrays for arrays in prepared), strict=True)
-        self._running.append(_Running(batch, self._task.producer.launch(tuple(map(np.stack, columns)))))
-        self._computed += len(batch)
-        while len(self._running) > 1:  # the one before, while this one is computed
-            self._settle()
+        return tuple(map(np.stack, columns))
 
-    def _settle(self) -> None:
-        batch, result = self._running.popleft()
-        rows = [row for row, _ in batch]
-        good = np.array([item.reason is Reason.OK for _, item in batch])
-        for name, values in result().items():
+    def _settle(self, all_but: int) -> None:
+        """Wait for the networks, but for the last batches, and keep what they give."""
+        while len(self._running) > all_but:
+            rows, good, result = self._running.popleft()
             paths = [self._paths[row] for row in rows]
-            stored = _store_dtype(name, values, self._task.dtypes[name], good, paths)
-            self._array(name, stored)[rows] = stored
+            for name, values in result().items():
+                stored = _store_dtype(name, values, self._task.dtypes[name], good, paths)
+                self._array(name, stored)[rows] = stored
 
     def _put(self, row: int, values: Mapping[str, np.ndarray]) -> None:
         for name, value in values.items():

@@ -7,7 +7,6 @@ import gc
 import itertools
 import multiprocessing
 import os
-import queue
 import resource
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from fusion_pipeline.extract.decoders import ProcessDecoder, ThreadDecoder, Time
 from fusion_pipeline.extract.network import Network
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.preparation import NetworkInput, Squares
+from fusion_pipeline.extract.slots import Placed, Slot, Slots
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.making.attempt import Attempt
@@ -57,6 +58,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 @pytest.fixture(scope="module")
 def processes() -> Any:
     decoder = ProcessDecoder(DecodeBudget(max_pixels=10_000), 2, WAYS)
+    decoder.make_room(16)
     yield decoder
     decoder.close()
 
@@ -121,22 +123,83 @@ def test_budget_and_bad_files_are_told(processes: ProcessDecoder, tmp_path: Path
 
 
 def test_pixels_lie_in_shared_memory_until_they_are_dropped(processes: ProcessDecoder, pictures: list[bytes]) -> None:
-    before = processes._free.qsize()
+    before = processes._slots.free
     found = [processes(content, WAYS).image for content in pictures]
-    assert processes._free.qsize() == before - len(pictures)
+    assert processes._slots.free == before - len(pictures)
     assert not any(array.flags.owndata for image in found for arrays in image.arrays for array in arrays)
     del found
     gc.collect()
-    assert processes._free.qsize() == before
+    assert processes._slots.free == before
 
 
 def test_without_room_pixels_are_copied(
     processes: ProcessDecoder, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_free", queue.SimpleQueue())
+    monkeypatch.setattr(processes, "_slots", Slots(0, 0))
     found = processes(pictures[0], WAYS).image
     expected = ThreadDecoder(DecodeBudget())(pictures[0], WAYS).image
     assert all(map(np.array_equal, found.arrays[0], expected.arrays[0]))
+
+
+BUSY = """
+import io, sys
+from PIL import Image
+from fusion_pipeline.extract.decoders import ProcessDecoder
+from fusion_pipeline.extract.preparation import Squares
+from fusion_pipeline.images.decode import DecodeBudget
+if __name__ == "__main__":
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    decoder = ProcessDecoder(DecodeBudget(), 1, [Squares()])
+    decoder.make_room(1)
+    while True:
+        try:
+            decoder(file.getvalue(), [Squares()])
+            print("decoded", *decoder._slots._memories, flush=True)
+            sys.stdin.readline()
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+"""
+
+
+def living(session: int) -> list[str]:
+    """Return the processes of a session that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of, *_ = path.read_text().rpartition(")")[2].split()
+            found += [path.parent.name] if int(of) == session and state != "Z" else []
+    return found
+
+
+def test_decoders_outlive_an_interruption_and_not_their_parent(tmp_path: Path) -> None:
+    """Ctrl-C goes to all processes of a terminal; SIGKILL, as for lack of memory, to one alone."""
+    errors = tmp_path / "errors"
+    with errors.open("w") as stderr:
+        parent = subprocess.Popen(
+            [sys.executable, "-c", BUSY],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    try:
+        memory = Path("/dev/shm", parent.stdout.readline().split()[1])
+        assert memory.exists()
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.stdout.readline() == "interrupted\n"
+        assert parent.stdout.readline().startswith("decoded")
+        assert errors.read_text() == ""
+        assert len(living(parent.pid)) == 4, "itself, a decoder, the server that forked it, the tracker of memory"
+        parent.kill()
+        parent.wait()
+        wait_until(lambda: not living(parent.pid) and not memory.exists())
+    finally:
+        parent.kill()
+        parent.communicate()
 
 
 class Killing:
@@ -180,18 +243,51 @@ def test_a_process_that_is_killed_between_two_images(pictures: list[bytes]) -> N
         decoder.close()
 
 
-@pytest.mark.parametrize(
-    ("budget", "way"),
-    [(DecodeBudget(), Killing()), (KilledAtItsStart(), Squares())],
-    ids=["at an image", "at its start"],
-)
-def test_a_process_that_is_killed(pictures: list[bytes], budget: DecodeBudget, way: Any) -> None:
-    decoder = ProcessDecoder(budget, 1, [way])
+def test_a_process_that_is_killed_at_an_image(pictures: list[bytes]) -> None:
+    decoder = ProcessDecoder(DecodeBudget(), 1, [Killing()])
     try:
         with pytest.raises(BrokenProcessPool):
-            decoder(pictures[0], [way])
+            decoder(pictures[0], [Killing()])
     finally:
         decoder.close()
+
+
+def test_processes_that_are_killed_at_their_start(pictures: list[bytes]) -> None:
+    decoder = ProcessDecoder(KilledAtItsStart(), 3, WAYS)
+    try:
+        with pytest.raises(ClusterError, match=r"end as they start\. .* below 'if __name__ == \"__main__\":'"):
+            decoder(pictures[0], WAYS)
+    finally:
+        decoder.close()
+
+
+UNGUARDED = """
+from fusion_pipeline.errors import FusionError
+from fusion_pipeline.extract.decoders import make_decoder
+from fusion_pipeline.extract.options import Options
+from fusion_pipeline.extract.preparation import Squares
+try:
+    decoder = make_decoder(Options(decode_in="processes", workers=3), "cpu", [Squares()])
+except FusionError as error:
+    print(__name__, "-", error, flush=True)
+    raise SystemExit(1)
+try:
+    decoder(b"text", [Squares()])
+except FusionError as error:
+    print(__name__, "-", error)
+decoder.close()
+"""
+
+
+def test_a_script_that_begins_anew_in_each_process_is_told(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    guard = "put what it does below 'if __name__ == \"__main__\":', or decode in threads."
+    child, parent = run.stdout.splitlines()
+    assert child == f"__mp_main__ - Each process that decodes images runs the lines of your script once more: {guard}"
+    assert parent.startswith("__main__ - The processes that decode images end as they start.")
+    assert parent.endswith(guard)
 
 
 def test_a_process_without_memory(pictures: list[bytes]) -> None:
@@ -234,7 +330,8 @@ def test_little_shared_memory_is_made_do_with(pictures: list[bytes], monkeypatch
     monkeypatch.setattr(os, "posix_fallocate", little_memory(5 * one))
     decoder = ProcessDecoder(DecodeBudget(), 2, WAYS)
     try:
-        assert decoder._free.qsize() == 4
+        decoder.make_room(64)
+        assert decoder._slots.free == 4
         found = [decoder(content, WAYS).image for content in pictures]
         expected = [ThreadDecoder(DecodeBudget())(content, WAYS).image for content in pictures]
         assert all(
@@ -245,16 +342,45 @@ def test_little_shared_memory_is_made_do_with(pictures: list[bytes], monkeypatch
         decoder.close()
 
 
+def test_slots_grow_by_what_is_asked_for_beyond_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = Slots(4096, least=2)
+    try:
+        for asked, room in ((4, 4), (3, 4), (10, 10)):
+            slots.grow(asked)
+            assert slots.free == room
+        taken: list[Slot] = []
+        while (slot := slots.take()) is not None:
+            slots.view(slot, Placed(0, (4096,)))[:] = len(taken)
+            taken.append(slot)
+        assert [int(slots.view(slot, Placed(100, (1,)))[0]) for slot in taken] == list(range(10)), "they overlap"
+        monkeypatch.setattr(os, "posix_fallocate", little_memory(0))
+        slots.grow(100)
+        assert slots.free == 0, "what there is is made do with"
+    finally:
+        slots.close()
+
+
+def test_processes_begin_before_the_first_image() -> None:
+    """It takes seconds, in which networks are built."""
+    decoder = ProcessDecoder(DecodeBudget(), 2, WAYS)
+    try:
+        wait_until(decoder._first.done)
+        assert decoder._first.result() is True
+    finally:
+        decoder.close()
+
+
 TAKE_ALL = """
 from fusion_pipeline.errors import ClusterError
-from fusion_pipeline.extract.decoders import _shared_memory
-memory = _shared_memory(2, 4096)
-memory.buf[:] = bytes([1]) * memory.size
-print(memory.size)
-memory.close()
-memory.unlink()
+from fusion_pipeline.extract.slots import Placed, Slots
+slots = Slots(4096, least=2)
+slots.grow(64)
+print(slots.free)
+while (slot := slots.take()) is not None:
+    slots.view(slot, Placed(0, (4096,)))[:] = 1
+slots.close()
 try:
-    _shared_memory(2, 1 << 20)
+    Slots(1 << 20, least=2).grow(64)
 except ClusterError as error:
     print(error)
 """
@@ -267,8 +393,8 @@ def test_a_container_with_little_shared_memory() -> None:
         pytest.skip("no mount name space of one's own is to be had")
     command = ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$0" -c "$1"', sys.executable, TAKE_ALL]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    size, line = run.stdout.splitlines()
-    assert int(size) == 16 * 4096, "of 64, halved twice"
+    room, line = run.stdout.splitlines()
+    assert int(room) == 16, "of 64, halved twice"
     assert line.startswith("No shared memory for 2 processes that decode images (No space left on device).")
 
 
@@ -276,7 +402,7 @@ def test_no_shared_memory_is_told_and_nothing_is_left(monkeypatch: pytest.Monkey
     before = set(Path("/dev/shm").iterdir())
     monkeypatch.setattr(os, "posix_fallocate", little_memory(0))
     with pytest.raises(ClusterError, match=r"^No shared memory for 2 processes .* \(No space left on device\)\. Use"):
-        ProcessDecoder(DecodeBudget(), 2, WAYS)
+        Slots(4096, least=2).grow(64)
     assert set(Path("/dev/shm").iterdir()) == before
 
 
@@ -324,6 +450,24 @@ def test_an_extraction_in_processes_is_the_same(
     assert len(opened()) == 24, "N opens for N images and two backbones with several workers"
     assert contents(one) == contents(two)
     assert two.opens == 12
+
+
+def test_pixels_have_room_and_nobody_starts_processes_for_nothing(
+    flowers: Path, tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, taken = Slots.take, []
+
+    def take(self: Slots) -> Slot | None:
+        taken.append(true(self))
+        return taken[-1]
+
+    monkeypatch.setattr(Slots, "take", take)
+    options = {"decode_in": "processes", "batch_size": 16, "partition_rows": 16}
+    run(flowers, tmp_path / "cache", tiny_resnet, **options)
+    assert len(taken) == 16
+    assert None not in taken
+    monkeypatch.setattr(ProcessDecoder, "__init__", lambda *_: pytest.fail("processes were started"))
+    assert computed(run(flowers, tmp_path / "cache", tiny_resnet, **options)) == [0, 0]
 
 
 @pytest.mark.parametrize("stage", ["read", "decode", "resize", "forward", "write"])

@@ -60,9 +60,11 @@ def check(command: Command, folder: Path, undisturbed: list[str]) -> list[int]:
     return [store["computed"] for store in stores]
 
 
-@pytest.mark.parametrize("partitions", [1, 9])
-def test_sigkill(folder: Path, undisturbed: list[str], partitions: int) -> None:
-    command = Command(folder, *ARGUMENTS)
+@pytest.mark.parametrize(
+    ("partitions", "options"), [(1, ()), (9, ()), (5, ("--decode-in", "processes"))], ids=["early", "late", "processes"]
+)
+def test_sigkill(folder: Path, undisturbed: list[str], partitions: int, options: tuple[str, ...]) -> None:
+    command = Command(folder, *ARGUMENTS, *options)
     wait_for(lambda: len(done(folder)) >= partitions, command)
     command.process.kill()
     assert command.wait() == -signal.SIGKILL

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from PIL import Image
 from fusion_pipeline.errors import UnusableDataError
 from fusion_pipeline.extract import loading
 from fusion_pipeline.extract.decoders import ThreadDecoder
+from fusion_pipeline.extract.decoding_process import Timed
 from fusion_pipeline.extract.loading import ImageLoader, Job, Taken, Task
 from fusion_pipeline.extract.meter import Meter
-from fusion_pipeline.extract.preparation import Prepared
+from fusion_pipeline.extract.preparation import Preparation, Prepared, PreparedImage
 from fusion_pipeline.extract.rows import PartitionRows, compute_partition
 from fusion_pipeline.images.decode import DecodeBudget, RawFile, Reason, read_file
 from tests.builders import write_picture
@@ -73,7 +76,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 def loader(meter: Meter | None = None, **options: Any) -> ImageLoader:
     done = options.pop("progress", lambda _images: None)
-    decoder = ThreadDecoder(DecodeBudget())
+    decoder = options.pop("decoder", None) or ThreadDecoder(DecodeBudget())
     return ImageLoader(
         workers=3,
         batch_size=BATCH,
@@ -121,6 +124,71 @@ def test_few_images_are_read_ahead(paths: list[bytes], monkeypatch: pytest.Monke
         assert [len(batch) for batch in batches] == [BATCH]
         assert [[len(batch) for batch in batches] for _, batches in partitions] == [[BATCH] * 2] * (ROWS // 8 - 1)
     assert sorted(read) == sorted(paths)
+
+
+def ahead_of_the_first(paths: list[bytes], monkeypatch: pytest.MonkeyPatch, *producers: Mean, rows: int = ROWS) -> int:
+    """Return how many images are loaded, in the end, while somebody is at the first batch of the loader."""
+    read: list[bytes] = []
+
+    def reading(path: bytes, budget: DecodeBudget) -> RawFile:
+        read.append(path)
+        return read_file(path, budget)
+
+    monkeypatch.setattr(loading, "read_file", reading)
+    tasks = [Task(producer, {"features": "float32"}) for producer in producers]
+    jobs = (Job(number, paths[start : start + rows], tasks) for number, start in enumerate(range(0, ROWS, rows)))
+    with loader() as images:
+        next(images._batches(jobs))
+        images._pool.shutdown(wait=True)
+    return len(read) - BATCH
+
+
+def test_as_many_are_read_ahead_as_a_network_takes(paths: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a GPU that takes hundreds at a time would wait for most of them."""
+    assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=20), Mean(batch_size=4)) == 20
+    assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=500), rows=12) == 12
+    assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=1)) == 2 * BATCH
+    monkeypatch.setattr(loading, "_BYTES_AHEAD", 16 * ToMean.n_bytes)
+    assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=32)) == 16
+    assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=32), Mean("other", batch_size=32)) == 2 * BATCH
+
+
+def test_what_a_network_has_taken_is_dropped(paths: list[bytes]) -> None:
+    """The memory of its pixels is needed for images to come."""
+
+    class Watching(ThreadDecoder):
+        def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
+            timed = super().__call__(content, preparations)
+            seen.append(weakref.ref(timed.image))
+            return timed
+
+    class Counting(Mean):
+        def launch(self, batch: Prepared) -> Callable[[], Mapping[str, np.ndarray]]:
+            alive.append(sum(image() is not None for image in seen))
+            return super().launch(batch)
+
+    seen: list[weakref.ref[PreparedImage]] = []
+    alive: list[int] = []
+    with loader(decoder=Watching(DecodeBudget())) as images:
+        job, batches = next(images.partitions([Job(0, paths[:16], [Task(Counting(batch_size=8), {"features": "f4"})])]))
+        loaded = list(batches)
+        compute_partition(Meter(), job, (loaded.pop(0) for _ in range(4)), 0, stop_on_bad=False)
+    assert alive == [16 - 8 + BATCH, BATCH], "but for those that were just handed over"
+
+
+def test_one_file_is_read_while_another_is_decoded_elsewhere(paths: list[bytes]) -> None:
+    class Elsewhere(ThreadDecoder):
+        threads_per_worker = 2
+
+        def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
+            met.wait(10)  # until as many are at it
+            return super().__call__(content, preparations)
+
+    met = threading.Barrier(2 * 3)
+    task = Task(Mean(), {"features": "float32"})
+    with loader(decoder=Elsewhere(DecodeBudget())) as images:
+        for _, batches in images.partitions([Job(0, paths[:6], [task])]):
+            assert sum(len(batch) for batch in batches) == 6
 
 
 def test_rows_keep_their_order_and_batches_their_size(paths: list[bytes]) -> None:

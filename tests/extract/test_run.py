@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from fusion_pipeline.errors import IntegrityError, RefusedError, StaleError, Unu
 from fusion_pipeline.extract import backbone_target as backbone_target_module
 from fusion_pipeline.extract import passes as passes_module
 from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.engines.cuda import CudaEngine
 from fusion_pipeline.extract.network import Network
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.producers import BackboneProducer
+from fusion_pipeline.extract.repair import repair
 from fusion_pipeline.extract.run import extract
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.index import list_image_folder
@@ -29,6 +32,7 @@ from fusion_pipeline.store import Cache
 from fusion_pipeline.store.care.verify import verify
 from fusion_pipeline.store.storage.local import LocalBackend
 from tests.builders import Tiny, count_opens, tree_bytes, write_picture, write_pictures
+from tests.extract.engines.made import pretend_gpu
 from tests.extract.made import computed, contents, run
 
 N = 9
@@ -501,9 +505,9 @@ def test_weights_that_change_between_hash_and_load_are_refused(
     assert not (cache / "flowers").exists()
 
 
-def test_what_an_earlier_run_computed_with_is_told(
-    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def stopped_after_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stop the run inside once it has computed one partition."""
     true_write = passes_module.Passes._write
 
     def stop_after_one(self: Any, number: int, *arguments: Any) -> None:
@@ -513,12 +517,57 @@ def test_what_an_earlier_run_computed_with_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(passes_module.Passes, "_write", stop_after_one)
         with pytest.raises(KeyboardInterrupt):
-            run(data, cache, tiny_resnet, batch_size=4)
+            yield
+
+
+def test_what_is_not_asked_for_is_as_the_stopped_run_had_it(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stopped_after_one(monkeypatch):
+        run(data, cache, tiny_resnet, batch_size=3)
+    made = run(data, cache, tiny_resnet, batch_size=0).backbones[0].store.manifest.made
+    assert made["batch_size"] == 3
+    assert "also_made_with" not in made
+
+
+def test_what_an_earlier_run_computed_with_is_told(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stopped_after_one(monkeypatch):
+        run(data, cache, tiny_resnet, batch_size=4)
     result = run(data, cache, tiny_resnet, batch_size=2)
     made = result.backbones[0].store.manifest.made
     assert computed(result) == [5, 5]
     assert (made["batch_size"], [other["batch_size"] for other in made["also_made_with"]]) == (2, [4])
     assert "also_made_with" not in run(data, cache.with_name("other"), tiny_resnet).index.store.manifest.made
+
+
+def test_a_gpu_goes_on_as_it_was_begun(
+    data: Path, cache: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was faster once need not be the next time: neither a resumed run nor a repair times again."""
+    pretend_gpu(monkeypatch)
+    faster = {"channels_first": 64}
+
+    def rate(self: CudaEngine, images: np.ndarray) -> float:
+        return len(images) if faster.get(self._layout, 0) >= len(images) else 1.0
+
+    monkeypatch.setattr(CudaEngine, "_rate", rate)
+    options = {"device": "auto", "batch_size": 0, "decode_in": "threads"}
+    with stopped_after_one(monkeypatch):
+        run(data, cache, tiny_resnet, **options)
+    faster = {"channels_last": 128}
+    store = run(data, cache, tiny_resnet, **options).backbones[0].store
+    made = store.manifest.made
+    assert (made["device"], made["batch_size"], made["layout"]) == ("Pretended GPU", 64, "channels_first")
+    assert "also_made_with" not in made
+    (cache / "flowers" / store.folder / "attempts" / store.manifest.attempt / "features/c/1/0").unlink()
+    known = {tiny_resnet.name: tiny_resnet.backbone}
+    mended = repair(list_image_folder(data), Cache(cache), known.get, Options(decode_in="threads"))
+    assert [repaired.is_identical for repaired in mended.stores] == [True]
+    assert mended.stores[0].result.store.manifest.made["layout"] == "channels_first"
+    other = run(data, cache.with_name("other"), tiny_resnet, **options).backbones[0].store.manifest.made
+    assert (other["batch_size"], other["layout"]) == (128, "channels_last")
 
 
 def test_a_publication_that_was_cut_short_is_finished(

@@ -8,6 +8,8 @@ compiled
     the network compiled and frozen, for long work on a processor
 cuda
     the network on a GPU, with copies and computation overlapped
+before
+    what rows were made with before, into a plan for the others
 choice
     which of them, for a device and an amount of work
 probe

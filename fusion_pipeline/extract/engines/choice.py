@@ -47,8 +47,9 @@ def choose_engine(
 ) -> Engine:
     """Return the engine that is done first with a number of images.
 
-    The choice depends on nothing that differs from run to run, so that whoever goes on with the work of another run
-    on such a machine makes the same bytes.
+    On a processor the choice depends on nothing that differs from run to run, so that whoever goes on with the work
+    of another run on such a machine makes the same bytes. On a GPU what the plan leaves open is found by timing: see
+    `fusion_pipeline.extract.engines.before.as_before`.
 
     Parameters
     ----------
@@ -75,7 +76,13 @@ def choose_engine(
     wanted = _wanted(network.multiply_adds, plan, images).engine
     if wanted == CudaEngine.name:
         return CudaEngine(
-            network, preprocessing, plan.device, batch_size=plan.batch_size, precision=plan.precision, tell=tell
+            network,
+            preprocessing,
+            plan.device,
+            layout=plan.layout,
+            batch_size=plan.batch_size,
+            precision=plan.precision,
+            tell=tell,
         )
     if wanted == CompiledEngine.name:
         try:

@@ -12,9 +12,11 @@ import torch
 from fusion_pipeline.errors import ClusterError, printable
 from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines.eager import autocast, exact
-from fusion_pipeline.extract.engines.engine import Engine, Outputs
+from fusion_pipeline.extract.engines.engine import Engine, Outputs, despite_lack_of_memory
 from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.plan import LAYOUTS
 
+_FORMATS = dict(zip(LAYOUTS, (torch.channels_last, torch.contiguous_format), strict=True))
 _GAIN = 1.05
 _LARGEST_BATCH = 1024
 _TIMED_PASSES = 3
@@ -24,7 +26,7 @@ class CudaEngine(Engine):
     """Runs a network on a GPU.
 
     Images go through pinned memory on a stream of their own, so that `launch` returns before they are there; results
-    come back the same way. Channels last or first is what was faster on a first batch.
+    come back into pinned memory on the stream that computes, behind the last layer.
 
     Parameters
     ----------
@@ -32,6 +34,8 @@ class CudaEngine(Engine):
         As `Engine` has them. With a batch size of 0 the fastest is looked for: doubled as long as that is worth 5 %.
     device : str
         ``"cuda"`` or ``"cuda:N"``.
+    layout : {"", "channels_last", "channels_first"}
+        How images lie in memory; by default as the network is faster on a first batch.
 
     Raises
     ------
@@ -41,22 +45,26 @@ class CudaEngine(Engine):
 
     name = "cuda"
 
-    def __init__(self, network: Network, preprocessing: Preprocessing, device: str, **options: Any) -> None:
+    def __init__(
+        self, network: Network, preprocessing: Preprocessing, device: str, *, layout: str = "", **options: Any
+    ) -> None:
         super().__init__(network, preprocessing, **options)
         self._device = torch.device(device)
-        self._format = torch.channels_last
+        self._layout = layout
         self.seconds["transfer"] = 0.0
         with torch.cuda.device(self._device):
             self._copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            try:
-                network.module.to(self._device)
-            except torch.OutOfMemoryError:
+            if despite_lack_of_memory(lambda: network.module.to(self._device)) is None:
                 raise ClusterError(
                     f"No memory left on {printable(device)} for the network. Close what else runs there, or use "
                     "--device cpu."
-                ) from None
+                )
             self._tune()
         self.seconds.update(forward=0.0, transfer=0.0)
+
+    def made_with(self) -> dict[str, str | int]:
+        """Return what a store tells of the engine; see `Engine`."""
+        return {**super().made_with(), "layout": self._layout}
 
     def _launch(self, images: np.ndarray) -> Callable[[], Outputs]:
         with torch.cuda.device(self._device):
@@ -70,8 +78,10 @@ class CudaEngine(Engine):
             computing.wait_event(copied)
             pixels.record_stream(computing)
             begun.record(computing)
-            with self._precisely(), autocast("cuda", self._precision), torch.inference_mode():
-                features, probabilities = self._network(self._normalise(pixels).contiguous(memory_format=self._format))
+            with exact(), autocast("cuda", self._precision), torch.inference_mode():
+                features, probabilities = self._network(
+                    self._normalise(pixels).contiguous(memory_format=_FORMATS[self._layout])
+                )
                 back = [
                     values.to("cpu", non_blocking=True) for values in (features, probabilities) if values is not None
                 ]
@@ -86,25 +96,22 @@ class CudaEngine(Engine):
 
         return outputs
 
-    def _precisely(self) -> Any:
-        if self._precision == "float32":
-            return exact()
-        return torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
-
     def _tune(self) -> None:
-        """Choose the memory format and, unless one was asked for, the batch size; what does not fit has no rate."""
-        self._choose_format()
+        """Choose the layout and the batch size unless they were asked for; what does not fit has no rate."""
+        self._lay_out(self._layout or self._faster_layout())
         if not self.batch_size:
             self.batch_size = self._fastest_batch()
 
-    def _choose_format(self) -> None:
+    def _lay_out(self, layout: str) -> None:
+        self._layout = layout
+        self._network.module.to(memory_format=_FORMATS[layout])
+
+    def _faster_layout(self) -> str:
         rates = {}
-        for layout in (torch.channels_last, torch.contiguous_format):
-            self._network.module.to(memory_format=layout)
-            self._format = layout
+        for layout in LAYOUTS:
+            self._lay_out(layout)
             rates[layout] = self._rate_of(min(self.batch_size or 32, 32))
-        self._format = max(rates, key=lambda layout: rates[layout])
-        self._network.module.to(memory_format=self._format)
+        return max(rates, key=lambda layout: rates[layout])
 
     def _fastest_batch(self) -> int:
         size, best = 32, self._rate_of(32)
@@ -116,11 +123,7 @@ class CudaEngine(Engine):
         return size
 
     def _rate_of(self, size: int) -> float:
-        try:
-            return self._rate(self._some_images(size))
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            return 0.0
+        return despite_lack_of_memory(lambda: self._rate(self._some_images(size))) or 0.0
 
     def _rate(self, images: np.ndarray) -> float:
         """Return images per second of the forward pass, the first passes not counted."""

@@ -49,8 +49,8 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 
 def exact() -> Any:
-    """Return the context in which cuDNN computes in float32 what is to be float32.
+    """Return the context in which cuDNN computes in float32 what is to be float32, and does so the same way each time.
 
-    TF32, its default for convolutions, keeps 10 bits of a mantissa.
+    TF32, its default for convolutions, keeps 10 bits of a mantissa. Of algorithms none is chosen by timing.
     """
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

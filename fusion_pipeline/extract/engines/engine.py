@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,10 +15,18 @@ from fusion_pipeline.errors import ClusterError, printable
 from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.network import Network
 
+Result = TypeVar("Result")
 Outputs = tuple[np.ndarray, np.ndarray | None]
 """Features, (n, n_features) float32, and probabilities, (n, n_classes) float32, or None without a head."""
 
-_CPU_MEMORY_ERRORS = ("not enough memory", "can't allocate memory")
+# What has no class of its own: of processors, of memory that a GPU copies from, of the libraries that compute on it.
+_LACK_OF_MEMORY = (
+    "not enough memory",
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 class Engine(ABC):
@@ -90,22 +100,23 @@ class Engine(ABC):
         start = 0
         while start < len(images):
             part = images[start : start + self.batch_size]
-            try:
-                parts.append(self._launch(part))
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_lack_of_memory(error):
-                    raise
+            outputs = despite_lack_of_memory(partial(self._launch, part))
+            if outputs is None:
                 self._halve(len(part))
             else:
+                parts.append(outputs)
                 start += len(part)
         return parts[0] if len(parts) == 1 else lambda: _joined([part() for part in parts])
+
+    def made_with(self) -> dict[str, str | int]:
+        """Return what a store tells of an engine: with the same on such a device, others make the same bytes."""
+        return {"engine": self.name, "batch_size": self.batch_size}
 
     def forward(self, images: np.ndarray) -> Outputs:
         """Run the network and wait for it; see `launch`."""
         return self.launch(images)()
 
     def _halve(self, images: int) -> None:
-        torch.cuda.empty_cache()  # nothing where there is no GPU
         if images == 1:
             raise ClusterError(
                 f"No memory left on the device for one image of {self._preprocessing.input_size} pixels squared. "
@@ -129,7 +140,25 @@ def _joined(parts: list[Outputs]) -> Outputs:
     return np.concatenate([part[0] for part in parts]), np.concatenate(probabilities) if probabilities else None
 
 
+def despite_lack_of_memory(function: Callable[[], Result]) -> Result | None:
+    """Return what a function returns; None where a device has not enough memory for it, once what it took is free.
+
+    Raises
+    ------
+    Exception
+        Whatever else it raises.
+    """
+    try:
+        return function()
+    except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
+        if not _is_lack_of_memory(error):
+            raise
+    # Only now: the error holds the frames, and with them the tensors, of whoever raised it.
+    torch.cuda.empty_cache()  # nothing where there is no GPU
+    return None
+
+
 def _is_lack_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return any(phrase in str(error) for phrase in _CPU_MEMORY_ERRORS)
+    return any(phrase in str(error) for phrase in _LACK_OF_MEMORY)

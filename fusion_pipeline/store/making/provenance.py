@@ -11,7 +11,7 @@ from typing import Any
 from fusion_pipeline.store.identity import canonical_json
 from fusion_pipeline.store.making.record import PartitionRecord
 
-_COMPUTED_WITH = ("device", "threads", "batch_size", "engine", "versions")
+_COMPUTED_WITH = ("device", "threads", "batch_size", "engine", "layout", "versions")
 _CARRIED = ("also_made_with", "reused_from", "migrated_from")
 
 

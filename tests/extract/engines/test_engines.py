@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import torch._inductor.config as inductor
 from fusion_pipeline.errors import ClusterError, UsageError
 from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines import choice, compiled
+from fusion_pipeline.extract.engines.before import as_before
 from fusion_pipeline.extract.engines.choice import choose_engine, is_worth_compiling
 from fusion_pipeline.extract.engines.compiled import CompiledEngine, NotCompiledError
 from fusion_pipeline.extract.engines.cuda import CudaEngine
@@ -22,7 +24,7 @@ from fusion_pipeline.extract.engines.engine import Engine, Outputs
 from fusion_pipeline.extract.engines.probe import batch_drift, probe_deviation
 from fusion_pipeline.extract.plan import Plan
 from tests.builders import Tiny
-from tests.extract.engines.made import built, difference, some_images
+from tests.extract.engines.made import built, difference, pretend_gpu, some_images
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -54,6 +56,9 @@ def _nothing() -> tuple[Any, Preprocessing]:
         lambda: torch.OutOfMemoryError("CUDA out of memory"),
         MemoryError,
         lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+        lambda: RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_halved(error: Callable[[], BaseException]) -> None:
@@ -73,6 +78,22 @@ def test_one_image_that_does_not_fit_is_an_error() -> None:
         Cramped(0, MemoryError, batch_size=2).forward(np.zeros((2, 3, 8, 8), np.uint8))
 
 
+def test_memory_is_given_back_once_nothing_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error holds the activations of the batch that did not fit, as long as it is being handled."""
+
+    class Holding(Cramped):
+        def _launch(self, images: np.ndarray) -> Callable[[], Outputs]:
+            activations = torch.zeros(len(images))
+            held.append(weakref.ref(activations))
+            return super()._launch(images)
+
+    held: list[weakref.ref[torch.Tensor]] = []
+    given_back: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(held[-1]() is None))
+    Holding(1, MemoryError, batch_size=4).forward(np.zeros((4, 3, 8, 8), np.uint8))
+    assert given_back == [True, True]
+
+
 def test_other_failures_are_not_taken_for_lack_of_memory() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         Cramped(0, lambda: RuntimeError("shapes do not fit"), batch_size=2).forward(np.zeros((2, 3, 8, 8), np.uint8))
@@ -83,6 +104,7 @@ class Rated(CudaEngine):
 
     def __init__(self, rates: dict[int, float], batch_size: int) -> None:
         Engine.__init__(self, *_nothing(), batch_size=batch_size)
+        self._layout = ""
         self._network = SimpleNamespace(module=torch.nn.Identity())  # type: ignore[assignment]
         self._rates = rates
         self._tune()
@@ -118,6 +140,64 @@ def test_timing_a_gpu_leaves_the_batch_size_that_was_asked_for(monkeypatch: pyte
 
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     assert Timed({}, 256).batch_size == 256
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_takes_no_algorithm_by_timing(tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    pretend_gpu(monkeypatch)
+    network, preprocessing = built(tiny_resnet)
+    flags: list[tuple[bool, bool]] = []
+    true = network.run
+
+    def watched(pixels: torch.Tensor) -> Any:
+        flags.append((torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic))
+        return true(pixels)
+
+    monkeypatch.setattr(network, "run", watched)
+    images = some_images(preprocessing, 3)
+    engine = choose_engine("tiny", network, preprocessing, Plan("cuda", batch_size=2, precision=precision))
+    expected, _ = EagerEngine(*built(tiny_resnet), precision=precision).forward(images)
+    assert difference(engine.forward(images)[0], expected) < (1e-4 if precision == "float32" else 0.05)
+    assert set(flags) == {(False, True)}
+
+
+def test_a_gpu_times_only_what_the_plan_leaves_open(tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpu(monkeypatch)
+    timed: list[tuple[str, int]] = []
+
+    def rate(self: CudaEngine, images: np.ndarray) -> float:
+        timed.append((self._layout, len(images)))
+        return 2.0 if self._layout == "channels_first" else 1.0
+
+    monkeypatch.setattr(CudaEngine, "_rate", rate)
+    network, preprocessing = built(tiny_resnet)
+    first = choose_engine("tiny", network, preprocessing, Plan("cuda"))
+    assert first.made_with() == {"engine": "cuda", "batch_size": 32, "layout": "channels_first"}
+    assert timed == [("channels_last", 32), ("channels_first", 32), ("channels_first", 32), ("channels_first", 64)]
+    timed.clear()
+    asked = Plan("cuda", batch_size=16, layout="channels_last")
+    again = choose_engine("tiny", network, preprocessing, asked)
+    assert again.made_with() == {"engine": "cuda", "batch_size": 16, "layout": "channels_last"}
+    assert timed == []
+    assert network.module.conv1[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ([{"device": "A", "batch_size": 64, "layout": "channels_first"}], (64, "channels_first")),
+        ([{"device": "A", "batch_size": 64, "layout": "sideways"}], (64, "")),
+        ([{"device": "A", "batch_size": "many"}], (0, "")),
+        ([{"device": "B", "batch_size": 64, "layout": "channels_first"}, {"device": "A", "batch_size": 8}], (8, "")),
+        ([{"batch_size": 64}], (0, "")),
+        ([], (0, "")),
+    ],
+)
+def test_what_was_chosen_before_is_chosen_again(made: list[dict[str, Any]], expected: tuple[int, str]) -> None:
+    plan = as_before(Plan("cuda"), "A", made)
+    assert (plan.batch_size, plan.layout) == expected
+    asked = as_before(Plan("cuda", batch_size=2, layout="channels_last"), "A", made)
+    assert (asked.batch_size, asked.layout) == (2, "channels_last")
 
 
 def test_an_eager_engine_is_the_network(tiny_resnet: Tiny) -> None:
