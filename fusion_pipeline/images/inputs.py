@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fusion_pipeline.errors import FormatError
 from fusion_pipeline.images import manifests, shards
+from fusion_pipeline.images.archives import refuse_compressed
 from fusion_pipeline.images.datasets import registry
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.images.listing import ImageListing, default_name
@@ -41,7 +42,7 @@ def list_images(
     root = Path(os.path.abspath(place))
     given = default_name(root) if name is None else name
     if root.is_file():
-        shards.refuse_compressed(root)
+        refuse_compressed(root)
         suffix = root.suffix.lower()
         if suffix == shards.SUFFIX:
             return shards.list_shards(root, [root], name=given)
