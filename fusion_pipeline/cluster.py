@@ -117,17 +117,20 @@ class Cluster:
 
         with self._failures():
             scattered = self._client.scatter(shared, broadcast=True, hash=False)
-            futures = [
-                self._client.submit(function, scattered, item, pure=False, resources=self._resources, retries=0)
-                for item in items
-            ]
-            known = {future.key: (item, name) for future, item, name in zip(futures, items, names, strict=True)}
+            waiting = {}
+            for item, name in zip(items, names, strict=True):
+                future = self._client.submit(
+                    function, scattered, item, pure=False, resources=self._resources, retries=0
+                )
+                waiting[future.key] = future, item, name
             try:
-                for future in as_completed(futures, loop=self._client.loop):
-                    item, name = known[future.key]
-                    yield item, self._result(future, name)
+                for future in as_completed([future for future, _, _ in waiting.values()], loop=self._client.loop):
+                    _, item, name = waiting.pop(future.key)
+                    result = self._result(future, name)
+                    future.release()  # or its worker would keep the result to the end
+                    yield item, result
             finally:
-                for future in futures:
+                for future, _, _ in waiting.values():
                     future.cancel()
 
     def everywhere(self, function: Callable[[], object]) -> None:

@@ -7,8 +7,44 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = ["--rows", "2048", "--partition-rows", "512", "--repeat", "1", "--stores", "20"]
+
+
+@pytest.fixture(scope="module")
+def scale() -> str:
+    """Return what all parts print that plan for many images."""
+    assumed = ["--photo-bytes", "2e5", "--cpu-images-per-second", "10"]
+    command = [BENCHMARKS / "scale.py", "measure", "plan", "simulate", "--sizes", "1024", "4096", *assumed]
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True, timeout=240).stdout
+
+
+@pytest.mark.slow
+def test_what_each_further_image_costs(scale: str) -> None:
+    costs = dict(re.findall(r"^  (.+?) {2,}(\S+) (?:bytes|files|s) a ", scale, re.MULTILINE))
+    assert float(costs["2048 features: features"]) == pytest.approx(4096, abs=20)
+    assert float(costs["index: sha256"]) == pytest.approx(32, abs=0.1)
+    assert float(costs["files of a backbone"]) == pytest.approx(3)
+    assert 50 < float(costs["listing"]) < 500
+    assert 0 < float(costs["a call through the scheduler"]) < 1
+
+
+@pytest.mark.slow
+def test_the_plan_grows_with_the_images(scale: str) -> None:
+    table = {line.split(" | ")[0].strip(): line.split(" | ")[1:] for line in scale.splitlines() if " | " in line}
+    assert [cell.strip() for cell in table["images"]][::5] == ["10,000", "1,000,000,000"]
+    assert [cell.strip() for cell in table["photographs"]][::5] == ["2 GB", "200 TB"]
+    assert table["laptop's CPU"][0].strip() == "16.7 min"
+    assert "what breaks first" in scale
+
+
+@pytest.mark.slow
+def test_clusters_are_simulated(scale: str) -> None:
+    lines = re.findall(r"^ +[\d,]+ +[\d,]+ +(\d+) +[\d.]+ +([\d.]+) ", scale, re.MULTILINE)
+    assert {workers for workers, _ in lines} == {"8", "64"}
+    assert all(float(of_ideal) >= 1 for _, of_ideal in lines)
 
 
 def test_the_store_is_compared_in_all_that_it_does(tmp_path: Path) -> None:

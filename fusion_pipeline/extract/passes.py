@@ -95,7 +95,6 @@ class Passes:
         self._progress = progress
         self._tell = tell
         self._targets = list(targets)
-        self._places = [folder.place(row) for row in range(len(folder))]
         self._sha256: list[str] = []
         self._writer = Writer()
         self._device = find_device(options.device)
@@ -245,7 +244,8 @@ class Passes:
         started = time.perf_counter()
         tasks = [target.task for target in targets]  # builds their networks, the first time
         self.meter.duration -= time.perf_counter() - started
-        return Job(number, self._places[rows], tasks, check and self.options.on_bad == "stop")
+        places = [self._folder.place(row) for row in range(rows.start, rows.stop)]
+        return Job(number, places, tasks, check and self.options.on_bad == "stop")
 
     def _results(
         self, loader: ImageLoader, jobs: Iterator[Job], useless: Callable[[], bool] = lambda: False

@@ -209,9 +209,10 @@ def path_arrays(paths: Sequence[bytes], sha256: Sequence[str], labels: Sequence[
     [0, 7, 14]
     """
     offsets = np.cumsum([0, *(len(path) for path in paths)], dtype=np.int64)
+    hashes = b"".join(bytes.fromhex(value) or bytes(32) for value in sha256)
     return {
         layout.PATH_BYTES: np.frombuffer(b"".join(paths), dtype=np.uint8),
         layout.PATH_OFFSETS: offsets,
-        layout.SHA256: np.array([list(bytes.fromhex(value or "00" * 32)) for value in sha256], dtype=np.uint8),
+        layout.SHA256: np.frombuffer(hashes, dtype=np.uint8).reshape(-1, 32),
         layout.LABELS: np.asarray(labels, dtype=np.int32),
     }

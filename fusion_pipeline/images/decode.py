@@ -50,7 +50,7 @@ _SUBFILE_TAG: Final = 254
 _QUIET: Final = PillowWarningsIgnored()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """An image that is a part of a larger file, such as a tar shard.
 

@@ -33,7 +33,7 @@ class _Digest(Protocol):
     def update(self, content: bytes, /) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRow:
     """One image: its id, its label, and where it lies if that is not below the listing's root.
 
@@ -168,7 +168,8 @@ def list_rows(root: Path, name: str, rows: Iterable[ImageRow], ignored: Iterable
     number = {label: position for position, label in enumerate(names)}
     columns = {column: tuple(str(getattr(row, column)) for row in ordered) for column in COLUMNS}
     base = os.fsencode(root)
-    places = tuple(os.path.join(base, row.path) if row.place is None else row.place for row in ordered)
+    elsewhere = any(row.place is not None for row in ordered)
+    places = (os.path.join(base, row.path) if row.place is None else row.place for row in ordered)
     return ImageListing(
         root=root,
         name=dataset_name(name),
@@ -177,7 +178,7 @@ def list_rows(root: Path, name: str, rows: Iterable[ImageRow], ignored: Iterable
         class_names=tuple(names),
         ignored=tuple(sorted(ignored)),
         columns={column: texts for column, texts in columns.items() if any(texts)},
-        places=places if any(row.place is not None for row in ordered) else None,
+        places=tuple(places) if elsewhere else None,
     )
 
 

@@ -144,6 +144,19 @@ def test_a_stopped_run_is_gone_on_with(cluster: Cluster, data: Path, tmp_path: P
     assert contents(again) == contents(run(data, tmp_path / "alone", tiny_resnet))
 
 
+def double(two: int, number: int) -> int:
+    return two * number
+
+
+def test_a_worker_need_not_keep_what_was_fetched(cluster: Cluster) -> None:
+    held = []
+    for number, result in cluster.map(double, 2, range(12), ["A call"] * 12):
+        assert result == 2 * number
+        held.append(len(cluster._client.futures))
+    assert held[-1] <= 2  # what all calls share, and this one
+    assert len(held) == 12
+
+
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 2)
     with pytest.raises(ClusterError, match=r"No scheduler answers at 'tcp://127\.0\.0\.1:1'.*'dask scheduler'"):

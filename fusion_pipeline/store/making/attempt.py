@@ -334,6 +334,7 @@ class Attempt:
         record = parse_record(self._backend.read(self._done(partition, samples)))
         if record is None or record.samples != samples or set(record.files) != self._encoder.partition_files(partition):
             return None
+        record = replace(record, samples=samples)  # equal, and in memory once for all stores of a run
         self._records.setdefault(partition, {})[samples] = record
         return record
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from functools import cache
+from typing import Protocol
 
 import numpy as np
 
@@ -35,11 +35,13 @@ class Source(Protocol):
         ...
 
 
-class _Place(NamedTuple):
-    source: Source
-    serial: int  # of the source, for an id may be another one's later
-    partition: int
-    offset: int
+class _Part:
+    """The rows of one partition, by the sha256 of their images; no two are equal."""
+
+    def __init__(self, source: Source, partition: int, samples: Sequence[str]) -> None:
+        self.source = source
+        self.partition = partition
+        self.samples = samples
 
 
 class PublishedRows:
@@ -53,11 +55,13 @@ class PublishedRows:
     def __init__(self, store: Store) -> None:
         self.name = store.manifest_digest
         self._store = store
+        # To open an array takes a look at all of its partitions: not once for each of them.
+        self._array = cache(store.array)
 
     def read(self, partition: int, array: str) -> np.ndarray:
         """Return the rows of one array in one partition; see `Source`."""
         rows = self._store.manifest.partition_rows
-        return np.asarray(self._store.array(array)[partition * rows : (partition + 1) * rows])
+        return np.asarray(self._array(array)[partition * rows : (partition + 1) * rows])
 
 
 class AttemptRows:
@@ -126,13 +130,13 @@ class KnownRows:
 
     def __init__(self, arrays: Iterable[str]) -> None:
         self._arrays = tuple(arrays)
-        self._places: dict[str, _Place] = {}
-        self._chunks: OrderedDict[tuple[int, int], Mapping[str, np.ndarray] | None] = OrderedDict()
-        self._serials = itertools.count()
+        # An image costs one entry and nothing else: whoever asks for it looks through the partition.
+        self._parts: dict[str, _Part] = {}
+        self._chunks: OrderedDict[_Part, Mapping[str, np.ndarray] | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._parts)
 
     def add(self, source: Source, partition: int, samples: Sequence[str], is_good: Callable[[int], bool]) -> None:
         """Add the good rows of a partition, but for images that are known from something that lasts.
@@ -146,35 +150,35 @@ class KnownRows:
         is_good : callable
             Given the position of a row in the partition, whether it has an image.
         """
-        serial = next(self._serials)
-        for offset, sha256 in enumerate(samples):
-            if sha256 and is_good(offset):
-                known = self._places.get(sha256)
-                if known is None or isinstance(known.source, FreshRows):
-                    self._places[sha256] = _Place(source, serial, partition, offset)
+        good = [sha256 if is_good(offset) else "" for offset, sha256 in enumerate(samples)]
+        part = _Part(source, partition, samples if all(good) else good)
+        for sha256 in filter(None, good):
+            known = self._parts.get(sha256)
+            if known is None or isinstance(known.source, FreshRows):
+                self._parts[sha256] = part
 
     def take(self, sha256: str) -> tuple[str, Mapping[str, np.ndarray]] | None:
         """Return what holds the row of an image, and the row by array; None if nothing does, or it is damaged."""
-        place = self._places.get(sha256)
-        if place is None:
+        part = self._parts.get(sha256)
+        if part is None:
             return None
-        chunk = self._chunk(place)
+        chunk = self._chunk(part)
         if chunk is None:
             return None
-        return place.source.name, {name: values[place.offset] for name, values in chunk.items()}
+        offset = part.samples.index(sha256)
+        return part.source.name, {name: values[offset] for name, values in chunk.items()}
 
-    def _chunk(self, place: _Place) -> Mapping[str, np.ndarray] | None:
-        key = (place.serial, place.partition)
+    def _chunk(self, part: _Part) -> Mapping[str, np.ndarray] | None:
         with self._lock:
-            if key not in self._chunks:
+            if part not in self._chunks:
                 try:
-                    self._chunks[key] = {name: place.source.read(place.partition, name) for name in self._arrays}
+                    self._chunks[part] = {name: part.source.read(part.partition, name) for name in self._arrays}
                 except FusionError:  # it is computed instead; whoever reads that store will be told
-                    self._chunks[key] = None
+                    self._chunks[part] = None
                 while len(self._chunks) > _CHUNKS_KEPT:
                     self._chunks.popitem(last=False)
-            self._chunks.move_to_end(key)
-            return self._chunks[key]
+            self._chunks.move_to_end(part)
+            return self._chunks[part]
 
 
 def readable_stores(cache: Cache) -> list[Store]:

@@ -286,6 +286,17 @@ def test_of_two_who_computed_a_partition_the_first_is_kept(backend: Backend) -> 
     two.close()
 
 
+def test_hashes_of_a_partition_that_another_made_are_in_memory_once(backend: Backend) -> None:
+    other, attempt = open_attempt(backend), open_attempt(backend)
+    write_partition(other, 1)
+    samples = tuple(SAMPLES[2:4])
+    record = attempt.record(1, samples)
+    assert record is not None
+    assert record.samples is samples
+    for one in (other, attempt):
+        one.close()
+
+
 def test_adopted_partitions_are_those_of_the_store(backend: Backend) -> None:
     manifest, _ = finish(open_attempt(backend))
     store = open_store(backend, manifest)

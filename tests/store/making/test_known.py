@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fusion_pipeline.store.layout import GroupEncoder, backbone_arrays
 from fusion_pipeline.store.making.attempt import Attempt
 from fusion_pipeline.store.making.known import (
     KnownRows,
+    PublishedRows,
     add_published,
     add_record,
     add_unfinished,
@@ -280,6 +282,41 @@ def test_only_few_chunks_are_kept(known: KnownRows) -> None:
     assert len(source.reads) == 20 * len(ARRAYS)
     known.take(samples[0])
     assert len(source.reads) == 21 * len(ARRAYS)
+
+
+def test_an_image_that_is_bad_in_one_row_is_known_from_another(known: KnownRows) -> None:
+    class Rows(Counting):
+        def read(self, partition: int, array: str) -> np.ndarray:
+            return np.arange(3)
+
+    known.add(Rows(), 0, (UNKNOWN, SAMPLES[1], UNKNOWN), lambda offset: offset > 0)
+    found = known.take(UNKNOWN)
+    assert found is not None
+    assert found[1]["features"] == 2
+
+
+def test_an_image_costs_one_entry(known: KnownRows) -> None:
+    samples = [tuple(f"{row:064x}" for row in range(512 * number, 512 * (number + 1))) for number in range(32)]
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number, part in enumerate(samples):
+            known.add(Counting(), number, part, lambda _: True)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / len(known) < 60
+
+
+def test_an_array_is_opened_once_for_all_partitions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To open it takes a look at all of its partitions."""
+    opened: list[str] = []
+    monkeypatch.setattr(Store, "_check", lambda _self, name: opened.append(name))
+    rows = PublishedRows(store)
+    assert [rows.read(partition, "features").tolist()[0] for partition in range(3)] == [
+        expected(row) for row in (0, 2, 4)
+    ]
+    assert opened == ["features"]
 
 
 def test_stores_made_alike_are_found_in_every_data_set(store: Store) -> None:
