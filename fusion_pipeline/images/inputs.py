@@ -15,7 +15,11 @@ from fusion_pipeline.images.walk import quoted
 
 
 def list_images(
-    place: str | os.PathLike[str], *, name: str | None = None, follow_symlinks: bool = False
+    place: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    follow_symlinks: bool = False,
+    keep_absent: bool = False,
 ) -> ImageListing:
     """List the images of a data set, of whatever kind it is.
 
@@ -28,6 +32,9 @@ def list_images(
         Name of the data set; by default that of the folder, or of the file without its suffix.
     follow_symlinks : bool
         Take linked files and folders as if they stood there; by default any link is refused.
+    keep_absent : bool
+        Keep rows for images that a manifest or an official list names and that are not there; by default they are
+        refused.
 
     Returns
     -------
@@ -47,7 +54,7 @@ def list_images(
         if suffix == shards.SUFFIX:
             return shards.list_shards(root, [root], name=given)
         if suffix in manifests.SUFFIXES:
-            return manifests.list_manifest(root, name=given, follow_symlinks=follow_symlinks)
+            return manifests.list_manifest(root, name=given, follow_symlinks=follow_symlinks, keep_absent=keep_absent)
         raise FormatError(
             f"{quoted(root)} is no data set. Give a folder of class folders, a manifest ending in .csv, .tsv or "
             ".parquet, or a .tar file."
@@ -55,5 +62,7 @@ def list_images(
     if found := shards.shards_in(root, follow_symlinks=follow_symlinks):
         return shards.list_shards(root, found, name=given)
     if official := registry.find_layout(root):
-        return registry.list_official(*official, name=given, follow_symlinks=follow_symlinks)
+        return registry.list_official(
+            *official, root=root, name=given, follow_symlinks=follow_symlinks, keep_absent=keep_absent
+        )
     return list_image_folder(root, name=given, follow_symlinks=follow_symlinks)
