@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,8 @@ class SourceDifference:
     Parameters
     ----------
     kind : {"edited", "added", "deleted", "renamed", "relabelled"}
-        What happened to it; relabelled is one whose class, split or group is another.
+        What happened to it; relabelled is one whose class, split or group is another. Deleted is also one that a
+        manifest or an official list still names.
     sample : str
         Its path, the former one of a renamed image.
     now : str
@@ -58,7 +59,9 @@ def compare_with_source(index: Store, folder: ImageListing) -> tuple[SourceDiffe
     """
     before = dict(zip(index.sample_paths, index.sample_sha256, strict=True))
     now = dict(zip(folder.paths, hash_images(folder), strict=True))
-    found = [*_differences(before, now), *_relabelled(index, folder)]
+    for path in _gone(folder, now) & before.keys():
+        del now[path]
+    found = [*_differences(before, now), *_relabelled(index, folder, now)]
     return tuple(sorted(found, key=lambda item: (item.sample, item.kind)))
 
 
@@ -68,7 +71,13 @@ def hash_images(folder: ImageListing) -> list[str]:
         return list(pool.map(lambda row: read_file(folder.place(row), DecodeBudget()).sha256, range(len(folder))))
 
 
-def _relabelled(index: Store, folder: ImageListing) -> Iterator[SourceDifference]:
+def _gone(folder: ImageListing, digests: Mapping[bytes, str]) -> set[bytes]:
+    """Return the paths that are listed and not there, in contrast to those that cannot be read."""
+    unread = ((path, folder.place(row)) for row, path in enumerate(folder.paths) if not digests[path])
+    return {path for path, place in unread if isinstance(place, bytes) and not os.path.lexists(place)}
+
+
+def _relabelled(index: Store, folder: ImageListing, there: Container[bytes]) -> Iterator[SourceDifference]:
     """Yield the images that are there still, with another class, split or group."""
     splits, groups = ((texts or [""] * index.rows) for texts in (index.splits, index.groups))
     classes = (index.class_names[label] for label in index.labels)
@@ -76,7 +85,7 @@ def _relabelled(index: Store, folder: ImageListing) -> Iterator[SourceDifference
     split, group = (folder.columns.get(column, [""] * len(folder)) for column in COLUMNS)
     for row, path in enumerate(folder.paths):
         now = folder.class_names[folder.labels[row]], split[row], group[row]
-        if before.get(path, now) != now:
+        if path in there and before.get(path, now) != now:
             yield SourceDifference("relabelled", os.fsdecode(path))
 
 

@@ -61,7 +61,10 @@ def test_a_name_is_looked_up(home: Path) -> None:
     settings = load_settings({"data": "flowers102"}, {"FUSION_DATA_HOME": str(home)}, Path.cwd())
     message = failure(10, "extract", "--data", "flowers102", "--backbone", "xception")
     assert "There is no folder 'flowers102' here" in message
-    assert "Give --download to fetch it from www.robots.ox.ac.uk" in message
+    assert "'fusion datasets flowers102 --download' fetches it from www.robots.ox.ac.uk; or unpack" in message
+    assert "'fusion datasets pets --download --data-home 'my home'' fetches it from" in failure(
+        10, "cache", "verify", "--source", "--data", "pets", "--data-home", "my home"
+    )
     flowers102(home / "flowers102")
     assert inputs.image_folder(settings).root == home / "flowers102"
     Path("fusion.toml").write_text('data = "flowers102"\n')
