@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
-from fusion_pipeline.errors import FormatError
+from fusion_pipeline.errors import FormatError, IncompleteError
 from fusion_pipeline.images import manifests, shards
 from fusion_pipeline.images.archives import refuse_compressed
 from fusion_pipeline.images.datasets import registry
@@ -43,11 +44,13 @@ def list_images(
     Raises
     ------
     FusionError
-        As `list_image_folder`, `list_manifest`, `list_shards` and `list_official` do, or if the place is of no such
-        kind.
+        As `list_image_folder`, `list_manifest`, `list_shards` and `list_official` do; if the place is of no such kind;
+        and if there is nothing, with the nearest name of a known data set.
     """
     root = Path(os.path.abspath(place))
     given = default_name(root) if name is None else name
+    if not os.path.lexists(root):
+        raise IncompleteError(f"There is nothing at {quoted(root)}. {_hint(root.name)}")
     if root.is_file():
         refuse_compressed(root)
         suffix = root.suffix.lower()
@@ -66,3 +69,8 @@ def list_images(
             *official, root=root, name=given, follow_symlinks=follow_symlinks, keep_absent=keep_absent
         )
     return list_image_folder(root, name=given, follow_symlinks=follow_symlinks)
+
+
+def _hint(name: str) -> str:
+    near = get_close_matches(name.lower(), registry.DATASETS, n=1, cutoff=0.8)
+    return f"Did you mean the data set '{near[0]}'?" if near else "Check the path given as the data set."

@@ -43,6 +43,7 @@ def test_rows_of_a_table(pets: Path, suffix: str) -> None:
     assert (listing.labels, listing.class_names) == ((0, 0, 1), ("a", "b"))
     assert listing.columns == {"split": ("train", "", "test"), "group": ("7", "8", "7")}
     assert listing.place(0) == bytes(pets / "a" / "1.jpg")
+    assert listing.places is None  # each would be in memory twice
 
 
 def test_a_table_of_a_folder_is_the_same_data_set(pets: Path) -> None:

@@ -195,8 +195,10 @@ def test_compressed_archives_are_refused(tmp_path: Path, mode: str) -> None:
             list_images(tmp_path / name)
     pack(tmp_path / "some" / "00.tar", FILES)
     os.rename(tmp_path / f"x.tar.{mode}", tmp_path / "some" / f"01.tar.{mode}")
-    with pytest.raises(FormatError, match="is compressed"):
-        list_images(tmp_path / "some")
+    for _ in ("beside a shard", "alone"):
+        with pytest.raises(FormatError, match="is compressed"):
+            list_images(tmp_path / "some")
+        (tmp_path / "some" / "00.tar").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("length", [0, 100, 512, 700, 1000, 1536, 3000])
