@@ -13,7 +13,7 @@ from fusion_pipeline.commands import exits, inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
-from fusion_pipeline.errors import IncompleteError, UsageError, printable
+from fusion_pipeline.errors import FormatError, IncompleteError, UsageError, printable
 
 if TYPE_CHECKING:
     from fusion_pipeline.images.datasets.check import Check
@@ -69,8 +69,10 @@ def _one(name: str, settings: Settings, console: Console, *, download: bool) -> 
     home = inputs.data_home(settings)
     if "data" in settings.given and settings.data is not None:
         place = Path(settings.data).expanduser().absolute()
+        if not place.exists():
+            raise IncompleteError(f"There is nothing at '{printable(str(place))}'. Correct --data.")
         if not place.is_dir():
-            raise IncompleteError(f"There is no folder '{printable(str(place))}'. Correct --data.")
+            raise FormatError(f"'{printable(str(place))}' is no folder. Unpack it, and give the folder with --data.")
         return check_copy(DATASETS[name], place)
     place_found = find_copy(name, home)
     if place_found is None and download:

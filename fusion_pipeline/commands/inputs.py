@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def image_folder(settings: Settings, fetch: Callable[[str], object] | None = None) -> ImageListing:
+def image_folder(
+    settings: Settings, fetch: Callable[[str], object] | None = None, *, keep_absent: bool = False
+) -> ImageListing:
     """Return the images that the settings name.
 
     Parameters
@@ -38,6 +41,8 @@ def image_folder(settings: Settings, fetch: Callable[[str], object] | None = Non
     settings : Settings
     fetch : callable, optional
         Allows a data set that goes by name to be downloaded, and takes lines for people about that.
+    keep_absent : bool
+        Keep rows for images that a manifest or an official list names and that are not there.
     """
     from fusion_pipeline.images.index import refuse_cache_inside
     from fusion_pipeline.images.inputs import list_images
@@ -51,7 +56,8 @@ def image_folder(settings: Settings, fetch: Callable[[str], object] | None = Non
     root = _place_of(settings, settings.data, fetch)
     if not is_remote(settings.cache):
         refuse_cache_inside(root, settings.cache)
-    return list_images(root, name=settings.dataset, follow_symlinks=settings.follow_symlinks)
+    links = settings.follow_symlinks
+    return list_images(root, name=settings.dataset, follow_symlinks=links, keep_absent=keep_absent)
 
 
 def _place_of(settings: Settings, data: str, fetch: Callable[[str], object] | None) -> str:
@@ -68,7 +74,9 @@ def _place_of(settings: Settings, data: str, fetch: Callable[[str], object] | No
 
         copy = download(DATASETS[name], home, fetch)
     if copy is None:
-        refuse_missing(name, home)
+        fetching = [f"fusion datasets {name} --download"]
+        fetching += [f"--data-home {shlex.quote(settings.data_home)}"] if "data_home" in settings.given else []
+        refuse_missing(name, home, printable(" ".join(fetching)))
     return str(copy)
 
 

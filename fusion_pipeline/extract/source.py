@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ class SourceDifference:
     Parameters
     ----------
     kind : {"edited", "added", "deleted", "renamed", "relabelled"}
-        What happened to it; relabelled is one whose class, split or group is another.
+        What happened to it; relabelled is one whose class, split or group is another. Deleted is also one that a
+        manifest or an official list still names.
     sample : str
         Its path, the former one of a renamed image.
     now : str
@@ -60,7 +61,9 @@ def compare_with_source(index: Store, folder: ImageListing) -> tuple[SourceDiffe
     """
     before = dict(zip(index.sample_paths, index.sample_sha256, strict=True))
     now = dict(zip(folder.paths, hash_images(folder), strict=True))
-    found = [*_differences(before, now), *_relabelled(index, folder)]
+    for path in _gone(folder, now) & before.keys():
+        del now[path]
+    found = [*_differences(before, now), *_relabelled(index, folder, now)]
     return tuple(sorted(found, key=lambda item: (item.sample, item.kind)))
 
 
@@ -87,7 +90,13 @@ def _lists_the_same(index: Store, folder: ImageListing) -> bool:
     return same and index.labels.tolist() == list(folder.labels)
 
 
-def _relabelled(index: Store, folder: ImageListing) -> Iterator[SourceDifference]:
+def _gone(folder: ImageListing, digests: Mapping[bytes, str]) -> set[bytes]:
+    """Return the paths that are listed and not there, in contrast to those that cannot be read."""
+    unread = ((path, folder.place(row)) for row, path in enumerate(folder.paths) if not digests[path])
+    return {path for path, place in unread if isinstance(place, bytes) and not os.path.lexists(place)}
+
+
+def _relabelled(index: Store, folder: ImageListing, there: Container[bytes]) -> Iterator[SourceDifference]:
     """Yield the images that are there still, with another class, split or group."""
     splits, groups = ((texts or [""] * index.rows) for texts in (index.splits, index.groups))
     classes = (index.class_names[label] for label in index.labels)
@@ -95,7 +104,7 @@ def _relabelled(index: Store, folder: ImageListing) -> Iterator[SourceDifference
     split, group = (folder.columns.get(column, [""] * len(folder)) for column in COLUMNS)
     for row, path in enumerate(folder.paths):
         now = folder.class_names[folder.labels[row]], split[row], group[row]
-        if before.get(path, now) != now:
+        if path in there and before.get(path, now) != now:
             yield SourceDifference("relabelled", os.fsdecode(path))
 
 

@@ -38,7 +38,7 @@ def list_image_folder(
     Raises
     ------
     IncompleteError
-        If there is no such folder.
+        If there is nothing at `root`.
     FormatError
         If `root` is not a folder.
     RefusedError
@@ -106,7 +106,7 @@ def refuse_cache_inside(root: str | os.PathLike[str], cache: str | os.PathLike[s
 
 def _check_root(root: Path) -> None:
     if not os.path.exists(root):
-        raise IncompleteError(f"There is no folder {quoted(root)}. Check the path given as the data set.")
+        raise IncompleteError(f"There is nothing at {quoted(root)}. Check the path given as the data set.")
     if not root.is_dir():
         raise FormatError(f"{quoted(root)} is not a folder. {LAYOUT}: give the folder that holds the class folders.")
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusion_pipeline.errors import UnusableDataError, UsageError, printable
-from fusion_pipeline.images.decode import Place
+from fusion_pipeline.images.decode import Member, Place
 from fusion_pipeline.images.walk import quoted
 
 COLUMNS: Final = ("split", "group")
@@ -35,7 +35,7 @@ class _Digest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """One image: its id, its label, and where it lies if that is not below the listing's root.
+    """One image: its id, its label, and where it lies if that is no file of its own.
 
     Parameters
     ----------
@@ -43,15 +43,15 @@ class ImageRow:
         Its id: a relative path with ``/`` between the parts.
     label : str
         Name of its class.
-    place : bytes or Member, optional
-        Where it is read from.
+    place : Member, optional
+        Which part of which file it is; all rows of a listing have one, or none has.
     split, group : str
         Named part of the data, and what it must not be separated from; empty for none.
     """
 
     path: bytes
     label: str
-    place: Place | None = None
+    place: Member | None = None
     split: str = ""
     group: str = ""
 
@@ -78,8 +78,10 @@ class ImageListing:
         Sorted as bytes.
     columns : mapping of str to tuple of str
         ``split`` and ``group``, each with one text a row, as far as there are any.
-    places : tuple of bytes or Member, optional
-        Where each row is read from; without them the paths are those of files below `root`.
+    places : tuple of Member, optional
+        Where each row is read from; without them the paths are those of files, relative to `folder` or absolute.
+    folder : pathlib.Path, optional
+        What the paths are relative to, absolute, if it is not `root`.
 
     Examples
     --------
@@ -95,14 +97,18 @@ class ImageListing:
     class_names: tuple[str, ...]
     ignored: tuple[bytes, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    places: tuple[Place, ...] | None = None
+    places: tuple[Member, ...] | None = None
+    folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def place(self, row: int) -> Place:
         """Return where `row` is read from: the absolute path of a file, or a part of a file."""
-        return os.path.join(os.fsencode(self.root), self.paths[row]) if self.places is None else self.places[row]
+        if self.places is not None:
+            return self.places[row]
+        # A path may begin with "..", which the system would take from where a link leads.
+        return os.path.normpath(os.path.join(os.fsencode(self.folder or self.root), self.paths[row]))
 
     @cached_property
     def sample_ids(self) -> tuple[str, ...]:
@@ -123,7 +129,9 @@ class ImageListing:
         return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
 
 
-def list_rows(root: Path, name: str, rows: Iterable[ImageRow], ignored: Iterable[bytes] = ()) -> ImageListing:
+def list_rows(
+    root: Path, name: str, rows: Iterable[ImageRow], ignored: Iterable[bytes] = (), *, folder: Path | None = None
+) -> ImageListing:
     """Put rows into their order and number their classes.
 
     Parameters
@@ -136,6 +144,8 @@ def list_rows(root: Path, name: str, rows: Iterable[ImageRow], ignored: Iterable
         In any order.
     ignored : iterable of bytes
         What was passed over.
+    folder : pathlib.Path, optional
+        What the paths are relative to, absolute, if it is not `root`.
 
     Returns
     -------
@@ -167,9 +177,6 @@ def list_rows(root: Path, name: str, rows: Iterable[ImageRow], ignored: Iterable
     _check_classes(root, names)
     number = {label: position for position, label in enumerate(names)}
     columns = {column: tuple(str(getattr(row, column)) for row in ordered) for column in COLUMNS}
-    base = os.fsencode(root)
-    elsewhere = any(row.place is not None for row in ordered)
-    places = (os.path.join(base, row.path) if row.place is None else row.place for row in ordered)
     return ImageListing(
         root=root,
         name=dataset_name(name),
@@ -178,12 +185,13 @@ def list_rows(root: Path, name: str, rows: Iterable[ImageRow], ignored: Iterable
         class_names=tuple(names),
         ignored=tuple(sorted(ignored)),
         columns={column: texts for column, texts in columns.items() if any(texts)},
-        places=tuple(places) if elsewhere else None,
+        places=tuple(row.place for row in ordered if row.place is not None) or None,
+        folder=folder,
     )
 
 
 def _file_of(row: ImageRow, root: Path) -> bytes:
-    return os.fsencode(root) if row.place is None or isinstance(row.place, bytes) else row.place.file
+    return os.fsencode(root) if row.place is None else row.place.file
 
 
 def _check_classes(root: Path, names: Sequence[str]) -> None:

@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError, printable
+from fusion_pipeline.images.links import Links
 from fusion_pipeline.images.listing import COLUMNS, ImageListing, ImageRow, list_rows
 from fusion_pipeline.images.walk import quoted
+
+if TYPE_CHECKING:
+    from pyarrow import Schema
 
 SUFFIXES: Final = (".csv", ".tsv", ".parquet")
 
 _NEEDED: Final = ("path", "label")
 _KNOWN: Final = (*_NEEDED, *COLUMNS)
 
-_Line = tuple[str, Mapping[str, str]]
-"""What to call a row in a message, and its columns."""
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A row of a table: its columns, and what to call it in a message."""
+
+    kind: str
+    number: int
+    columns: Mapping[str, str]
+
+    def text(self, column: str) -> str:
+        """Return a column without blanks around it; empty where there is none."""
+        return self.columns.get(column, "").strip()
 
 
-def list_manifest(file: Path, *, name: str, follow_symlinks: bool = False) -> ImageListing:
+def list_manifest(file: Path, *, name: str, follow_symlinks: bool = False, keep_absent: bool = False) -> ImageListing:
     r"""List the images that a table names; no image is opened.
 
     The columns are ``path``, ``label`` and, if there are any, ``split`` and ``group``; others are passed over. A path
     is absolute or relative to the table's folder. The id of a sample is its path relative to that folder, wherever the
     image lies below it, so that a table of a folder of class folders lists the same data set as the folder itself.
+    Blanks around labels, splits and groups are no part of them. In Parquet, a null and NaN are empty texts, and a
+    whole number is written as one whatever its type: 1.0 is ``1``.
 
     Parameters
     ----------
@@ -38,6 +59,8 @@ def list_manifest(file: Path, *, name: str, follow_symlinks: bool = False) -> Im
         Name of the data set.
     follow_symlinks : bool
         Take linked images as if they stood there; by default any link is refused.
+    keep_absent : bool
+        Keep the rows of images that are not there, to tell which they are; by default they are refused.
 
     Returns
     -------
@@ -47,7 +70,7 @@ def list_manifest(file: Path, *, name: str, follow_symlinks: bool = False) -> Im
     Raises
     ------
     FormatError
-        If it is no such table, or lacks a column.
+        If it is no such table, lacks a column, or has a column of lists or structs.
     UnusableDataError
         For an empty path or label, a path that occurs twice, and a single class.
     IncompleteError
@@ -68,62 +91,67 @@ def list_manifest(file: Path, *, name: str, follow_symlinks: bool = False) -> Im
     (('1.png', '2.png'), (0, 1), ('cat', 'dog'), ('train', 'test'))
     """
     lines = _parquet_lines(file) if file.suffix.lower() == ".parquet" else _text_lines(file)
-    table = _Table(file, follow_symlinks)
-    return list_rows(file, name, [table.row(where, columns) for where, columns in lines])
+    table = _Table(file, follow_symlinks, keep_absent)
+    return list_rows(file, name, map(table.row, lines), folder=file.parent)
 
 
 class _Table:
     """A table whose rows are looked up one by one, and what was seen of them so far."""
 
-    def __init__(self, file: Path, follow_symlinks: bool) -> None:
+    def __init__(self, file: Path, follow_symlinks: bool, keep_absent: bool) -> None:
         self._file = file
         self._base = os.path.join(os.fsencode(file.parent), b"")
-        self._follow_symlinks = follow_symlinks
-        self._seen: dict[bytes, str] = {}
-        self._is_linked: dict[bytes, bool] = {}
+        self._links = None if follow_symlinks else Links(self._base)
+        self._keep_absent = keep_absent
+        self._seen: dict[bytes, int] = {}
+        self._texts: dict[str, str] = {}  # each text once in memory
 
-    def row(self, where: str, columns: Mapping[str, str]) -> ImageRow:
-        """Return the image of a row, which must be there."""
-        for column in _NEEDED:
-            if not columns[column]:
-                raise UnusableDataError(
-                    f"{_upper(where)} of {quoted(self._file)} has no {column}. Fill it in, or remove the "
-                    f"{_kind(where)}."
-                )
-        place = os.path.normpath(os.path.join(self._base, os.fsencode(columns["path"])))
-        named = f"{_upper(where)} of {quoted(self._file)} names '{printable(columns['path'])}'"
-        if place in self._seen:
-            raise UnusableDataError(f"{named} again, after {self._seen[place]}. Remove one of them.")
-        self._seen[place] = where
-        self._check_file(named, place)
-        is_relative = not os.path.isabs(columns["path"])
-        path = os.path.relpath(place, self._base) if is_relative else place.removeprefix(self._base)
-        return ImageRow(path, columns["label"], place, columns.get("split", ""), columns.get("group", ""))
+    def row(self, line: _Line) -> ImageRow:
+        """Return the image of a row, which must be there unless rows of absent ones are kept."""
+        given, label = line.columns["path"], line.text("label")
+        if not (given and label):
+            raise UnusableDataError(
+                f"{self._named(line)} has no {'label' if given else 'path'}. Fill it in, or remove the {line.kind}."
+            )
+        place = os.path.normpath(os.path.join(self._base, os.fsencode(given)))
+        is_below = place.startswith(self._base)
+        path = place[len(self._base) :] if is_below else self._id_outside(given, place)
+        first = self._seen.setdefault(path if is_below else place, line.number)
+        if first != line.number:
+            raise UnusableDataError(f"{self._naming(line)} again, after {line.kind} {first}. Remove one of them.")
+        self._check_file(line, place)
+        label, split, group = (self._texts.setdefault(text, text) for text in (label, *map(line.text, COLUMNS)))
+        return ImageRow(path, label, split=split, group=group)
 
-    def _check_file(self, named: str, place: bytes) -> None:
+    def _id_outside(self, given: str, place: bytes) -> bytes:
+        return place if os.path.isabs(given) else os.path.relpath(place, self._base)
+
+    def _check_file(self, line: _Line, place: bytes) -> None:
         try:
             status = os.lstat(place)
-            if not self._follow_symlinks and (stat.S_ISLNK(status.st_mode) or self._is_in_linked(place)):
-                what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "which lies behind a symbolic link"
-                raise RefusedError(f"{named}, {what}. Give --follow-symlinks if what it points to can be trusted.")
-            status = os.stat(place)
+            is_link = stat.S_ISLNK(status.st_mode)
+            if self._links is not None and (is_link or self._links.lead_to(place)):
+                what = "a symbolic link" if is_link else "which lies behind a symbolic link"
+                raise RefusedError(
+                    f"{self._naming(line)}, {what}. Give --follow-symlinks if what it points to can be trusted."
+                )
+            status = os.stat(place) if is_link else status
         except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+            if self._keep_absent and isinstance(error, FileNotFoundError | NotADirectoryError):
+                return
             reason = error.strerror if isinstance(error, OSError) else "no such name can be"
             raise IncompleteError(
-                f"{named}, which is not there ({reason}). Paths are relative to the manifest's folder: "
+                f"{self._naming(line)}, which is not there ({reason}). Paths are relative to the manifest's folder: "
                 "correct or remove it."
             ) from None
         if not stat.S_ISREG(status.st_mode):
-            raise RefusedError(f"{named}, which is no file. Correct or remove it.")
+            raise RefusedError(f"{self._naming(line)}, which is no file. Correct or remove it.")
 
-    def _is_in_linked(self, place: bytes) -> bool:
-        """Tell whether a folder between the table's and the image is a link; above it, links are the user's own."""
-        folder = os.path.dirname(place)
-        if len(folder) < len(self._base) or not folder.startswith(self._base):
-            return False
-        if folder not in self._is_linked:
-            self._is_linked[folder] = os.path.islink(folder) or self._is_in_linked(folder)
-        return self._is_linked[folder]
+    def _naming(self, line: _Line) -> str:
+        return f"{self._named(line)} names '{printable(line.columns['path'])}'"
+
+    def _named(self, line: _Line) -> str:
+        return f"{line.kind.capitalize()} {line.number} of {quoted(self._file)}"
 
 
 def _text_lines(file: Path) -> Iterator[_Line]:
@@ -144,7 +172,7 @@ def _text_lines(file: Path) -> Iterator[_Line]:
                         f"Line {line} of {quoted(file)} has {len(fields)} fields, but the first line {len(header)}. "
                         "Quote a field that has the separator in it."
                     )
-                yield f"line {line}", dict(zip(header, fields, strict=True))
+                yield _Line("line", line, dict(zip(header, fields, strict=True)))
     except csv.Error as error:
         raise FormatError(f"{quoted(file)} is not a table ({error}, after line {line}). Mend that line.") from None
     except OSError as error:
@@ -162,11 +190,12 @@ def _parquet_lines(file: Path) -> Iterator[_Line]:
         with ParquetFile(file) as table:
             names = list(table.schema_arrow.names)
             _check_columns(file, names)
+            _check_types(file, table.schema_arrow)
             for batch in table.iter_batches(columns=[name for name in _KNOWN if name in names]):
                 for fields in batch.to_pylist():
                     number += 1
-                    yield f"row {number}", {column: _text(value) for column, value in fields.items()}
-    except ArrowException as error:
+                    yield _Line("row", number, {column: _text(value) for column, value in fields.items()})
+    except (ArrowException, ValueError) as error:  # ValueError: text that is no UTF-8
         reason = printable(str(error).split("\n", maxsplit=1)[0][:100])
         raise FormatError(f"{quoted(file)} is not a Parquet file that can be read ({reason}). Write it anew.") from None
     except OSError as error:
@@ -176,9 +205,25 @@ def _parquet_lines(file: Path) -> Iterator[_Line]:
 
 def _text(value: Any) -> str:
     """Return a value of a Parquet column as text: labels may be numbers, paths may be bytes."""
-    if value is None:
+    if isinstance(value, bytes):
+        return os.fsdecode(value)
+    is_fraction = isinstance(value, float | np.floating | Decimal)
+    if value is None or (is_fraction and math.isnan(value)):  # NaN is how pandas writes that there is none
         return ""
-    return os.fsdecode(value) if isinstance(value, bytes) else str(value)
+    is_whole = is_fraction and math.isfinite(value) and value == int(value)
+    return str(int(value) if is_whole else value)
+
+
+def _check_types(file: Path, schema: Schema) -> None:
+    from pyarrow.types import is_dictionary, is_nested  # noqa: PLC0415 - few need it, and it takes long to load
+
+    for field in schema:
+        kind = field.type.value_type if is_dictionary(field.type) else field.type
+        if field.name in _KNOWN and is_nested(kind):
+            raise FormatError(
+                f"Column '{field.name}' of {quoted(file)} is of type {printable(str(kind)[:60])}. Write it as text or "
+                "numbers."
+            )
 
 
 def _check_columns(file: Path, names: Sequence[str]) -> None:
@@ -192,11 +237,3 @@ def _check_columns(file: Path, names: Sequence[str]) -> None:
     for name, number in Counter(names).items():
         if number > 1 and name in _KNOWN:
             raise FormatError(f"Manifest {quoted(file)} has {number} columns '{name}'. Remove all but one.")
-
-
-def _upper(where: str) -> str:
-    return where[0].upper() + where[1:]
-
-
-def _kind(where: str) -> str:
-    return where.split(" ", maxsplit=1)[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,29 @@ def test_images_without_an_index(store: Store, tmp_path: Path) -> None:
     outcome = fusion("cache", "verify", "--source", "--json")
     assert (outcome.code, outcome.document["source"], len(outcome.document["stores"])) == (10, None, 2)
     assert "no data set 'garden'" in outcome.errors
+
+
+def test_images_that_a_manifest_names_and_that_are_gone(store: Store, tmp_path: Path) -> None:
+    """They are told one by one, as those of class folders are; an image that was never there is added."""
+    rows = dict(zip(store.sample_ids, (store.class_names[label] for label in store.labels), strict=True))
+    lines = [f"{path},{label}" for path, label in {**rows, "new.png": "other"}.items()]
+    (tmp_path / "images.csv").write_bytes(os.fsencode("\n".join(["path,label", *lines]) + "\n"))
+    outcome = fusion("cache", "verify", "--source", "--data", "images.csv", "--dataset", DATASET, "--json")
+    assert outcome.code == 14, outcome
+    found = {item["sample"]: item["kind"] for item in outcome.document["source"]}
+    assert found == {**dict.fromkeys(rows, "deleted"), "new.png": "added"}
+
+
+def test_damage_of_a_data_set_that_goes_by_name(store: Store, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "my home" / "pets", per_class=1)
+    (store.path / "features" / "c" / "0" / "0").unlink()
+    given = ("--data", "pets", "--data-home", "my home", "--dataset", DATASET)
+    verified = fusion("cache", "verify", *given)
+    command = f"fusion cache repair --data pets --data-home 'my home' --dataset {DATASET}"
+    assert (verified.code, verified.output.splitlines()[-1]) == (12, f"'{command}' mends them.")
+    assert f"Store '{DATASET}/{store.folder}' was made of other images" in fusion(*shlex.split(command)[1:]).errors
+    (tmp_path / "my home").rename(tmp_path / "elsewhere")
+    assert "There is no folder 'pets' here, nor in" in failure(10, *shlex.split(command)[1:])
 
 
 def test_why_a_store_cannot_be_read_is_in_the_document(store: Store) -> None:

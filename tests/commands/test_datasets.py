@@ -54,14 +54,32 @@ def test_what_is_missing_from_one(home: Path) -> None:
 def test_wrong_calls(home: Path) -> None:
     assert "is not a data set of the paper" in failure(2, "datasets", "flowers18")
     assert "Which data set?" in failure(2, "datasets", "--download")
-    assert "There is no folder" in failure(10, "datasets", "pets", "--data", "nowhere")
+    assert f"There is nothing at '{Path.cwd()}/nowhere'" in failure(10, "datasets", "pets", "--data", "nowhere")
+    Path("pets.tar").touch()
+    assert "pets.tar' is no folder. Unpack it" in failure(13, "datasets", "pets", "--data", "pets.tar")
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("Flowers17", "Did you mean the data set 'flowers17'?"),
+        ("caltech-101", "Did you mean the data set 'caltech101'?"),
+        ("flowers.csv", "Check the path given as the data set."),
+    ],
+)
+def test_what_is_neither_there_nor_known(home: Path, given: str, hint: str) -> None:
+    message = failure(10, "extract", "--data", given, "--backbone", "xception")
+    assert message == f"Error: There is nothing at '{Path.cwd()}/{given}'. {hint}"
 
 
 def test_a_name_is_looked_up(home: Path) -> None:
     settings = load_settings({"data": "flowers102"}, {"FUSION_DATA_HOME": str(home)}, Path.cwd())
     message = failure(10, "extract", "--data", "flowers102", "--backbone", "xception")
     assert "There is no folder 'flowers102' here" in message
-    assert "Give --download to fetch it from www.robots.ox.ac.uk" in message
+    assert "'fusion datasets flowers102 --download' fetches it from www.robots.ox.ac.uk; or unpack" in message
+    assert "'fusion datasets pets --download --data-home 'my home'' fetches it from" in failure(
+        10, "cache", "verify", "--source", "--data", "pets", "--data-home", "my home"
+    )
     flowers102(home / "flowers102")
     assert inputs.image_folder(settings).root == home / "flowers102"
     Path("fusion.toml").write_text('data = "flowers102"\n')

@@ -145,7 +145,7 @@ def test_extract_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPat
     calls.patch(monkeypatch, "store", "Cache", result=CACHE, called="opened")
     Path("files/xception.pth").write_bytes(b"")
     give("extract", {**EXTRACT, "backbone" if give is give_options else "backbones": "xception"}, monkeypatch)
-    assert calls["list_images"] == (("flowers",), {"name": "garden", "follow_symlinks": True})
+    assert calls["list_images"] == (("flowers",), {"name": "garden", "follow_symlinks": True, "keep_absent": False})
     assert calls["opened"] == (("stores",), {"copy": None, "single_writer": True})
     folder, backbones, cache, options, _progress, _tell = calls["extract"][0]
     assert isinstance(folder, Folder)

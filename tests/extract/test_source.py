@@ -9,6 +9,7 @@ import pytest
 
 from fusion_pipeline.extract.source import SourceDifference, compare_with_source
 from fusion_pipeline.images.index import list_image_folder
+from fusion_pipeline.images.inputs import list_images
 from fusion_pipeline.store import Store
 from tests.builders import write_picture, write_pictures
 from tests.extract.made import run
@@ -63,3 +64,19 @@ def test_for_people_and_machines() -> None:
     assert item.text == "a/1.png -> b/1.png"
     assert item.to_json() == {"kind": "renamed", "sample": "a/1.png", "now": "b/1.png"}
     assert SourceDifference("added", "a/1.png").to_json() == {"kind": "added", "sample": "a/1.png"}
+
+
+def test_images_that_a_table_still_names(index: Store, data: Path) -> None:
+    """One is gone, one was moved and is listed at both places, one is relabelled."""
+    rows = {os.fsdecode(path): os.fsdecode(path).partition("/")[0] for path in index.sample_paths}
+    rows["iris/moved.png"], rows["rose/000.png"], rows["rose/001.png"] = "iris", "iris", "iris"
+    (data / "rose" / "001.png").unlink()
+    (data / "tulip" / "002.png").rename(data / "iris" / "moved.png")
+    table = data / "flowers.csv"
+    table.write_text("\n".join(["path,label", *(f"{path},{label}" for path, label in rows.items())]) + "\n")
+    found = compare_with_source(index, list_images(table, keep_absent=True))
+    assert [(item.kind, item.sample, item.now) for item in found] == [
+        ("relabelled", "rose/000.png", ""),
+        ("deleted", "rose/001.png", ""),
+        ("renamed", "tulip/002.png", "iris/moved.png"),
+    ]

@@ -107,7 +107,7 @@ def test_root_is_absolute_however_it_was_given(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(IncompleteError, match=r"no folder '.*pets'"):
+    with pytest.raises(IncompleteError, match=r"^There is nothing at '.*pets'"):
         list_image_folder(tmp_path / "pets")
 
 

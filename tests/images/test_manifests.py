@@ -43,6 +43,7 @@ def test_rows_of_a_table(pets: Path, suffix: str) -> None:
     assert (listing.labels, listing.class_names) == ((0, 0, 1), ("a", "b"))
     assert listing.columns == {"split": ("train", "", "test"), "group": ("7", "8", "7")}
     assert listing.place(0) == bytes(pets / "a" / "1.jpg")
+    assert listing.places is None  # each would be in memory twice
 
 
 def test_a_table_of_a_folder_is_the_same_data_set(pets: Path) -> None:
@@ -94,7 +95,12 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
             IncompleteError,
             "Line 3 of {} names 'b/9.jpg', which is not there (No such file or directory).",
         ),
-        ("path,label\na\0.jpg,a\n", FusionError, ""),
+        (
+            "path,label\na\0.jpg,a\n",
+            IncompleteError,
+            r"Line 2 of {} names 'a\x00.jpg', which is not there (no such name can be).",
+        ),
+        ("path,label\na/1.jpg, \t\n", UnusableDataError, "Line 2 of {} has no label."),
         ("path,label\na,a\n", RefusedError, "Line 2 of {} names 'a', which is no file."),
         ("path,label\na/1.jpg,a\n", UnusableDataError, "{} has a single class, 'a'."),
         ("path,label\n", UnusableDataError, "{} holds no images."),
@@ -107,6 +113,76 @@ def test_faults(pets: Path, content: str, kind: type[FusionError], message: str)
         list_images(table)
     assert message.format(f"'{table}'") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_blanks_around_texts_are_no_part_of_them(pets: Path) -> None:
+    rows = [("a/1.jpg", " rose", "train ", " 7"), ("a/3.jpg", "rose ", "train", "7"), ("b/2.jpg", "iris ", "  ", "\t")]
+    for table in (write(pets / "x.csv", rows), write_parquet(pets / "x.parquet", rows)):
+        listing = list_images(table)
+        assert (listing.class_names, listing.labels) == (("iris", "rose"), (1, 1, 0))
+        assert listing.columns == {"split": ("train", "train", ""), "group": ("7", "7", "")}
+    (pets / " c.jpg").write_bytes(b"")  # a path is what it is
+    listing = list_images(write(pets / "x.csv", [("b/2.jpg", "b"), (" c.jpg", "c")], "path,label"))  # type: ignore[list-item]
+    assert listing.paths == (b" c.jpg", b"b/2.jpg")
+
+
+def as_parquet(pets: Path, **columns: object) -> Path:
+    parquet.write_table(pyarrow.table({"path": ["a/1.jpg", "a/3.jpg", "b/2.jpg"], **columns}), pets / "x.parquet")
+    return pets / "x.parquet"
+
+
+@pytest.mark.parametrize("kind", ["int8", "float16", "float32", "float64", "decimal128(38, 4)"])
+def test_whole_numbers_are_one_text_whatever_their_type(pets: Path, kind: str) -> None:
+    of_kind = pyarrow.decimal128(38, 4) if "decimal" in kind else pyarrow.type_for_alias(kind)
+    numbers = pyarrow.array([1, 2, 1]).cast(of_kind)
+    listing = list_images(as_parquet(pets, label=numbers, group=pyarrow.array([7, None, 10]).cast(of_kind)))
+    assert (listing.class_names, listing.columns) == (("1", "2"), {"group": ("7", "", "10")})
+    text = write(
+        pets / "x.csv", [("a/1.jpg", "1", "7"), ("a/3.jpg", "2", ""), ("b/2.jpg", "1", "10")], "path,label,group"
+    )
+    assert list_images(text).listing == listing.listing
+
+
+def test_what_is_no_number_is_missing(pets: Path) -> None:
+    nan = float("nan")
+    listing = list_images(as_parquet(pets, label=[0.5, 2.0, float("inf")], group=[nan, 7.0, None], split=[nan] * 3))
+    assert (listing.class_names, listing.columns) == (("0.5", "2", "inf"), {"group": ("", "7", "")})
+    with pytest.raises(UnusableDataError, match=r"^Row 2 of .* has no label"):
+        list_images(as_parquet(pets, label=[1.0, nan, 2.0]))
+
+
+@pytest.mark.parametrize("value", [["a"], {"name": "a"}])
+@pytest.mark.parametrize("column", ["label", "split", "group"])
+def test_lists_and_structs_are_no_texts(pets: Path, column: str, value: object) -> None:
+    columns = {"label": ["a", "b", "b"], column: [value] * 3}
+    with pytest.raises(
+        FormatError, match=rf"^Column '{column}' of .*x.parquet' is of type (list|struct)<.*>. Write it"
+    ):
+        list_images(as_parquet(pets, **columns))
+    assert len(list_images(as_parquet(pets, label=["a", "b", "b"], boxes=[value] * 3))) == 3
+
+
+def test_text_that_is_none(pets: Path) -> None:
+    broken = pyarrow.array([b"a\xff", b"b", b"b"], pyarrow.binary()).view(pyarrow.string())
+    with pytest.raises(FormatError, match="is not a Parquet file that can be read"):
+        list_images(as_parquet(pets, label=broken))
+
+
+def test_images_that_are_gone_can_be_kept(pets: Path) -> None:
+    table = write(pets / "x.csv", [row[:2] for row in ROWS], "path,label")
+    whole = list_images(table)
+    (pets / "b" / "2.jpg").unlink()
+    (pets / "b").rmdir()
+    with pytest.raises(IncompleteError, match=r"'b/2.jpg', which is not there"):
+        list_images(table)
+    assert list_images(table, keep_absent=True) == whole
+
+
+def test_one_image_under_two_ids(pets: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    rows = [("../pets/a/1.jpg", "a"), (f"{pets}/a/1.jpg", "b")]
+    with pytest.raises(UnusableDataError, match=r"Line 3 of .* again, after line 2"):
+        list_images(write(tmp_path / "lists" / "x.csv", rows, "path,label"))  # type: ignore[arg-type]
 
 
 def test_faults_of_parquet(pets: Path) -> None:

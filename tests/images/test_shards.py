@@ -79,7 +79,67 @@ def test_labels_beside_the_images(tmp_path: Path) -> None:
     assert list_images(shard).ignored == (b"readme",)
 
 
-@pytest.mark.parametrize("document", ["", "{", "[1]", "{}", '{"label": null}', '{"label": [1]}', "[" * 100_000])
+def test_a_key_belongs_to_its_shard(tmp_path: Path) -> None:
+    pack(tmp_path / "web" / "00.tar", {"0.jpg": b"zero", "0.cls": b"rose", "1.jpg": b"one", "1.json": b'{"label": 7}'})
+    pack(tmp_path / "web" / "01.tar", {"0.png": b"other", "0.cls": b"iris", "1.png": b"", "1.json": b'{"label": 8}'})
+    assert {sample: label for sample, (label, _) in contents(tmp_path / "web").items()} == {
+        "0.jpg": "rose", "0.png": "iris", "1.jpg": "7", "1.png": "8",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("document", ['{"label": "other"}', '{"author": "me"}', "{"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_class_file_counts_before_json(tmp_path: Path, document: str, order: int) -> None:
+    beside = {"0.cls": b"rose", "0.json": document.encode()}
+    shard = pack(
+        tmp_path / "web.tar", {"0.jpg": b"", "1.jpg": b"", "1.cls": b"iris", **dict([*beside.items()][::order])}
+    )
+    listing = list_images(shard)
+    assert (listing.class_names, listing.labels, listing.ignored) == (("iris", "rose"), (1, 0), ())
+
+
+@pytest.mark.parametrize("name", ["0.cls", "./0.cls", "0.CLS"])
+def test_two_labels_of_one_image(tmp_path: Path, name: str) -> None:
+    archive = pack(tmp_path / "web.tar", WEB)
+    with tarfile.open(archive, "a") as opened:
+        add(opened, name, b"8")
+    with pytest.raises(UnusableDataError, match=r"'0.jpg' in .* has two labels beside it, '0.cls' and '0.(cls|CLS)'"):
+        list_images(archive)
+
+
+def test_two_images_of_one_sample(tmp_path: Path) -> None:
+    """Of a picture and its mask, which share key and label, one would be a false image of the class."""
+    archive = pack(tmp_path / "web.tar", {**WEB, "0.seg.png": b"mask"})
+    with pytest.raises(UnusableDataError, match=r"'0.seg.png' in .* has the key of '0.jpg', but .* Leave out one"):
+        list_images(archive)
+    folders = {"cat/0.jpg": b"", "cat/0.seg.png": b"", "dog/1.jpg": b""}  # where a name is a name
+    assert len(list_images(pack(tmp_path / "x.tar", folders))) == 3
+
+
+@pytest.mark.parametrize("stray", ["cat/1.json", "cat/1.cls", "dog/3.JSON"])
+@pytest.mark.parametrize("content", [b'{"author": "me"}', b'{"label": "bird"}'])
+def test_a_stray_label_among_class_folders(tmp_path: Path, stray: str, content: bytes) -> None:
+    files = {**FILES, stray: content}
+    for name, text in files.items():
+        path = tmp_path / "pets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text)
+    folder, archive = list_image_folder(tmp_path / "pets"), list_images(pack(tmp_path / "pets.tar", files, "pets/"))
+    assert (archive.listing, len(archive.ignored)) == (folder.listing, len(folder.ignored))
+
+
+def test_labels_of_most_images_are_no_strays(tmp_path: Path) -> None:
+    """Folders such as train and test must not become classes for want of one label."""
+    files = {f"{part}/{i}{end}": b"7" for part in ("train", "test") for i in range(3) for end in (".jpg", ".cls")}
+    files["test/0.cls"] = b"8"
+    del files["train/2.cls"]
+    with pytest.raises(UnusableDataError, match=r"'train/2.jpg' in .* has no .cls or .json beside it"):
+        list_images(pack(tmp_path / "web.tar", files))
+
+
+@pytest.mark.parametrize(
+    "document", ["", "{", "[1]", "{}", '{"label": null}', '{"label": [1]}', r'{"label": "\ud800x"}', "[" * 100_000]
+)
 def test_no_label_beside_an_image(tmp_path: Path, document: str) -> None:
     with pytest.raises(UnusableDataError, match=r"'a/1.json' in .* has not a \"label\""):
         list_images(pack(tmp_path / "web.tar", {**WEB, "a/1.json": document.encode()}))
@@ -135,8 +195,10 @@ def test_compressed_archives_are_refused(tmp_path: Path, mode: str) -> None:
             list_images(tmp_path / name)
     pack(tmp_path / "some" / "00.tar", FILES)
     os.rename(tmp_path / f"x.tar.{mode}", tmp_path / "some" / f"01.tar.{mode}")
-    with pytest.raises(FormatError, match="is compressed"):
-        list_images(tmp_path / "some")
+    for _ in ("beside a shard", "alone"):
+        with pytest.raises(FormatError, match="is compressed"):
+            list_images(tmp_path / "some")
+        (tmp_path / "some" / "00.tar").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("length", [0, 100, 512, 700, 1000, 1536, 3000])
@@ -149,6 +211,21 @@ def test_an_archive_that_is_cut_short_or_damaged(tmp_path: Path, length: int) ->
     archive.write_bytes(whole[:1536] + b"\1" * 300 + whole[1836:])  # the second header
     with pytest.raises(FormatError, match="damaged or cut short at byte 1,536"):
         list_images(archive)
+
+
+def test_two_archives_in_one_file(tmp_path: Path) -> None:
+    """Of which Python sees the first only; zeros behind the end are what tape drives want."""
+    one, other = pack(tmp_path / "1.tar", FILES), pack(tmp_path / "2.tar", {"cat/9.jpg": b"", "dog/9.jpg": b""})
+    both = tmp_path / "12.tar"
+    both.write_bytes(one.read_bytes() + other.read_bytes())
+    with pytest.raises(FormatError, match=r"goes on behind its end, at byte 10,240: these are two archives in one"):
+        list_images(both)
+    os.truncate(one, 64 << 20)
+    assert len(list_images(one)) == 3
+    with one.open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(FormatError, match=r"goes on behind its end, at byte 67,108,864"):
+        list_images(one)
 
 
 @pytest.mark.parametrize("name", ["cat/1.jpg", "./cat//1.jpg", "cat/./1.jpg"])

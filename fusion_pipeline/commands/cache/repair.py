@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 )
 @uses(
     "data",
+    "data_home",
     "dataset",
     "cache",
     "single_writer",

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--subset", metavar="K/N", help="Read only the Kth of N parts of all files, and rows: a large cache by and by."
 )
-@uses("data", "dataset", "cache", "follow_symlinks")
+@uses("data", "data_home", "dataset", "cache", "follow_symlinks")
 def verify(read: bool, semantic: bool, source: bool, subset: str | None, settings: Settings, console: Console) -> None:
     """Compare every file of every published store with its manifest.
 
@@ -62,7 +62,7 @@ def verify(read: bool, semantic: bool, source: bool, subset: str | None, setting
     if semantic and not read:
         raise UsageError("--semantic holds all rows against each other, and --quick reads none. Leave out one of them.")
     home = inputs.opened_cache(settings)
-    folder = inputs.image_folder(settings) if source else None
+    folder = inputs.image_folder(settings, keep_absent=True) if source else None
     part = ALL if subset is None else Subset.parse(subset)
     chosen = inputs.named_dataset(settings, home)
     names = [name for name in home if chosen in (None, name)]
@@ -139,8 +139,9 @@ def _next_step(reports: Sequence[Report], settings: Settings) -> str:
     damaged = sorted({name for name, _ in found})
     words = ["fusion cache repair", *(["--semantic"] if ROWS in {kind for _, kind in found} else [])]
     alone = damaged == [inputs.chosen_dataset(settings)] and settings.data is not None
-    keys = ("data", "dataset", "cache") if alone else ("cache",)
-    words += [f"--{key} {shlex.quote(getattr(settings, key))}" for key in keys if key in settings.given]
+    keys = ("data", "data_home", "dataset", "cache") if alone else ("cache",)
+    given = {key: shlex.quote(getattr(settings, key)) for key in keys if key in settings.given}
+    words += [f"--{key.replace('_', '-')} {value}" for key, value in given.items()]
     command = printable(" ".join(words))
     if alone:
         return f"'{command}' mends them."

@@ -98,8 +98,9 @@ def check_copy(record: OfficialDataset, place: Path | None) -> Check:
             listing = list_image_folder(place, follow_symlinks=True)
             return Check(record, place, len(listing), len(listing.class_names))
         rows = list(record.rows(layout))
-        absent = absent_images(layout, rows, follow_symlinks=True)
+        absent = absent_images(layout, rows)
     except FusionError as error:
         return Check(record, place, reason=str(error))
-    there = [row for row in rows if row.path not in set(absent)] if absent else rows
+    missing = set(absent)
+    there = [row for row in rows if row.path not in missing]
     return Check(record, place, len(there), len({row.label for row in there}), tuple(absent))

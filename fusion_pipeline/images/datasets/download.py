@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tarfile
 import uuid
 import zipfile
@@ -22,7 +23,7 @@ def download(record: OfficialDataset, home: Path, tell: Callable[[str], object])
 
     The archives stay in ``.archives`` below `home`. Each is compared with its published hash. Where nobody publishes
     one, the sha256 of the first download is written beside the file and later downloads are compared with that: it
-    tells a change, not a forgery.
+    tells a change, not a forgery. Where stderr is a terminal, it gets a bar for each.
 
     Parameters
     ----------
@@ -74,7 +75,8 @@ def _fetch(archive: Archive, folder: Path, tell: Callable[[str], object]) -> Pat
     noted = folder / f"{archive.file}.sha256"
     expected = archive.known_hash or (noted.read_text().strip() if noted.exists() else None)
     try:
-        file = Path(pooch.retrieve(archive.url, expected, fname=archive.file, path=folder))
+        shown = pooch.HTTPDownloader(progressbar=sys.stderr.isatty())
+        file = Path(pooch.retrieve(archive.url, expected, fname=archive.file, path=folder, downloader=shown))
     except RequestException as error:
         raise IncompleteError(
             f"{archive.url} cannot be fetched ({type(error).__name__}). Try again later, or fetch it by hand and "

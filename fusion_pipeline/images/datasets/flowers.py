@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from fusion_pipeline.errors import FormatError
+from fusion_pipeline.errors import FormatError, printable
 from fusion_pipeline.images.datasets.reading import lines_in, matrices, names_in
 from fusion_pipeline.images.datasets.record import Archive, OfficialDataset
 from fusion_pipeline.images.listing import ImageRow
@@ -27,7 +28,7 @@ def rows_17(root: Path) -> Iterator[ImageRow]:
     """Yield a row for each of the 1,360 images; `datasplits.mat` has three splits, of which the first is taken."""
     split = _splits(matrices(root / "datasplits.mat"), {"trn1": "train", "val1": "validation", "tst1": "test"})
     expected = {f"image_{number:04}.jpg" for number in range(1, _PER_CLASS_17 * len(NAMES_17) + 1)}
-    for name in sorted(expected | {*names_in(root / "jpg", r"image_\d{4}\.jpg"), *_listed(root / "jpg")}):
+    for name in sorted(expected | {*names_in(root / "jpg", r"image_[0-9]{4}\.jpg"), *_listed(root / "jpg")}):
         number = int(name[len("image_") : -len(".jpg")])
         label = (number - 1) // _PER_CLASS_17
         if not 0 <= label < len(NAMES_17):
@@ -50,9 +51,15 @@ def _splits(found: Mapping[str, list[int]], names: Mapping[str, str]) -> dict[in
 
 
 def _listed(folder: Path) -> set[str]:
-    """Return what the optional `files.txt` names."""
-    known = set(names_in(folder, r".*"))
-    return {line for line in lines_in(folder / "files.txt") if line.startswith("image_") and line not in known}
+    """Return the images that the optional `files.txt` names."""
+    named = {line for line in lines_in(folder / "files.txt") if line.startswith("image_")}
+    for name in sorted(named):
+        if not re.fullmatch(r"image_\d{4,5}\.jpg", name, re.ASCII):
+            raise FormatError(
+                f"{quoted(folder / 'files.txt')} names '{printable(name[:60])}', which is no image of the data set. "
+                "Fetch the official archive again."
+            )
+    return named
 
 
 FLOWERS17 = OfficialDataset(

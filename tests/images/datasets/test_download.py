@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -58,6 +59,16 @@ def test_a_copy_is_fetched_and_noted(host: str, tmp_path: Path) -> None:
     assert noted == ["102flowers.tgz.sha256", "imagelabels.mat.sha256"]
     assert sum("Nobody publishes a hash" in line for line in lines) == 2
     assert sorted(path.name for path in (tmp_path / "home").iterdir()) == [".archives", "flowers102"]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_bar_where_somebody_watches(
+    host: str, tmp_path: Path, is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    lines: list[str] = []
+    download(served(host), tmp_path / "home", lines.append)
+    assert capsys.readouterr().err.count("100%") == (3 if is_terminal else 0)
 
 
 def test_another_file_than_expected(host: str, tmp_path: Path) -> None:

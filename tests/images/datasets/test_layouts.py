@@ -110,11 +110,58 @@ def test_class_folders_are_a_copy_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["images.txt", "classes.txt", "image_class_labels.txt", "train_test_split.txt"])
 def test_damaged_lists(tmp_path: Path, file: str) -> None:
     damaged = WRITE["cub200"](tmp_path) / "CUB_200_2011" / file
-    for text in ("x y z\n", "1 7\n"):
-        damaged.write_text(text)
-        with pytest.raises((FormatError, IncompleteError)):
-            list_images(tmp_path)
-        assert "not usable" in check_copy(DATASETS["cub200"], tmp_path).text or file == "images.txt"
+    damaged.write_text("x y z\n")
+    with pytest.raises(FormatError, match=rf"{file}' has the line 'x y z', but 'NUMBER TEXT' is expected"):
+        list_images(tmp_path)
+    assert "not usable: '" in check_copy(DATASETS["cub200"], tmp_path).text
+    damaged.write_text("1 7\n")
+    kind, message = (
+        (IncompleteError, "lacks 1 images of .*, 'images/7' for one")
+        if file == "images.txt"
+        else (FormatError, "The lists in .* do not agree on image [12]")
+    )
+    with pytest.raises(kind, match=message):
+        list_images(tmp_path)
+    found = "incomplete: 0 images" if file == "images.txt" else "not usable: The lists"
+    assert found in check_copy(DATASETS["cub200"], tmp_path).text
+
+
+@pytest.mark.parametrize("name", ["image_abc.jpg", "image_1.jpg", "image_0001.png", "image_00\u0661\u0662.jpg"])
+def test_a_list_that_names_no_image(tmp_path: Path, name: str) -> None:
+    listed = flowers17(tmp_path) / "jpg" / "files.txt"
+    listed.write_text(f"{name}\n", encoding="utf-8")
+    with pytest.raises(FormatError, match=r"files.txt' names 'image_.*', which is no image of the data set"):
+        list_images(tmp_path)
+    listed.write_text("image_01361.jpg\n")
+    with pytest.raises(FormatError, match="is not one of the 1,360 images"):
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../../../flow/000.jpg", "{outside}/000.jpg", "x/../b.jpg", "./b.jpg", "a\0.jpg"])
+def test_a_list_that_leads_out_of_the_layout(tmp_path: Path, name: str) -> None:
+    outside = plant(tmp_path / "flow", "000.jpg")
+    images = WRITE["cub200"](tmp_path / "cub") / "CUB_200_2011" / "images.txt"
+    images.write_text(images.read_text().replace("002.Finch/a_0001.jpg", name.format(outside=outside)))
+    for follow_symlinks in (False, True):
+        with pytest.raises(RefusedError, match=r"A list in .* names 'images/.*', which is no plain path below it"):
+            list_images(tmp_path / "cub", follow_symlinks=follow_symlinks)
+    assert "not usable: A list in" in check_copy(DATASETS["cub200"], tmp_path / "cub").text
+
+
+@pytest.mark.parametrize("linked", ["CUB_200_2011/images", "CUB_200_2011/images/002.Finch", "CUB_200_2011"])
+def test_links_on_the_way_to_an_image(tmp_path: Path, linked: str) -> None:
+    link = WRITE["cub200"](tmp_path / "cub") / linked
+    link.rename(tmp_path / "elsewhere")
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError, match=r"002.Finch/a_0001.jpg' lies behind a symbolic link|_0002.jpg' lies behind"):
+        list_images(tmp_path / "cub")
+    assert len(list_images(tmp_path / "cub", follow_symlinks=True)) == 3
+
+
+def test_images_that_are_gone_can_be_kept(tmp_path: Path) -> None:
+    whole = list_images(WRITE["cub200"](tmp_path))
+    (tmp_path / "CUB_200_2011" / whole.sample_ids[1]).unlink()
+    assert list_images(tmp_path, keep_absent=True) == whole
 
 
 def test_damaged_matrices(tmp_path: Path) -> None:
