@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 
-from fusion_pipeline import cluster as cluster_module
-from fusion_pipeline.cluster import Cluster, check_address
-from fusion_pipeline.errors import ClusterError, RefusedError, UnusableDataError, UsageError
+from fusion_pipeline.cluster import Cluster
+from fusion_pipeline.errors import ClusterError, UnusableDataError
 from fusion_pipeline.extract import spread
 from fusion_pipeline.extract.index_target import IndexTarget
 from fusion_pipeline.extract.options import Options
@@ -142,44 +141,6 @@ def test_a_stopped_run_is_gone_on_with(cluster: Cluster, data: Path, tmp_path: P
     again = run_on(cluster, data, tmp_path, tiny_resnet)
     assert again.backbones[0].computed <= N - 5 * 4
     assert contents(again) == contents(run(data, tmp_path / "alone", tiny_resnet))
-
-
-def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 2)
-    with pytest.raises(ClusterError, match=r"No scheduler answers at 'tcp://127\.0\.0\.1:1'.*'dask scheduler'"):
-        Cluster("tcp://127.0.0.1:1")
-
-
-def test_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 2)
-    with (
-        LocalCluster(n_workers=0, dashboard_address=":0") as empty,  # type: ignore[no-untyped-call]
-        pytest.raises(ClusterError, match=r"has no workers\. Start some"),
-    ):
-        Cluster(empty.scheduler_address)
-
-
-def test_no_worker_has_the_resource(workers: Any) -> None:
-    with pytest.raises(ClusterError, match=r"No worker of .* has the resource 'GPU'"):
-        Cluster(workers.scheduler_address, resources={"GPU": 1})
-
-
-@pytest.mark.parametrize("address", ["", "8786", "http://127.0.0.1:8786", "tcp://127.0.0.1", "tcp://127.0.0.1:x"])
-def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(UsageError, match="is no scheduler"):
-        check_address(address)
-
-
-def test_a_scheduler_elsewhere_needs_tls() -> None:
-    for here in ("tcp://localhost:1", "tcp://127.0.0.9:1", "tcp://[::1]:1"):
-        check_address(here)
-    for there in ("tcp://10.0.0.7:8786", "tcp://scheduler.example:8786"):
-        with pytest.raises(RefusedError, match="not encrypted"):
-            check_address(there)
-        check_address(there, insecure=True)
-    with pytest.raises(UsageError, match="needs --tls-ca"):
-        check_address("tls://10.0.0.7:8786")
-    check_address("tls://10.0.0.7:8786", has_tls=True)
 
 
 def assignment(data: Path, tmp_path: Path, tiny: Tiny, **changes: Any) -> Assignment:
