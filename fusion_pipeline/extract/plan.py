@@ -22,6 +22,8 @@ class Plan:
         What networks compute in.
     batch_size : int
         Images in a forward pass; 0 for what is best on the device.
+    worth_compiling : bool, optional
+        Whether the work is long enough for ``"auto"`` to compile the network; found out where nobody says so.
 
     Examples
     --------
@@ -33,3 +35,4 @@ class Plan:
     engine: str = "auto"
     precision: str = "float32"
     batch_size: int = 0
+    worth_compiling: bool | None = None

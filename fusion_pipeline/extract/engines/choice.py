@@ -63,7 +63,10 @@ def choose_engine(
         return CudaEngine(
             network, preprocessing, plan.device, batch_size=plan.batch_size, precision=plan.precision, tell=tell
         )
-    if plan.engine == "compiled" or (plan.engine == "auto" and is_worth_compiling(network.multiply_adds, images)):
+    worth = plan.worth_compiling
+    if worth is None:
+        worth = is_worth_compiling(network.multiply_adds, images)
+    if plan.engine == "compiled" or (plan.engine == "auto" and worth):
         try:
             return CompiledEngine(network, preprocessing, batch_size=batch_size, precision=plan.precision, tell=tell)
         except NotCompiledError as error:
@@ -118,6 +121,27 @@ def find_device(name: str) -> str:
     except (RuntimeError, AssertionError):
         raise UsageError(f"Device '{printable(name)}' is not on this machine. Use --device cpu or auto.") from None
     return name
+
+
+def check_engine(plan: Plan) -> Plan:
+    """Return a plan whose engine is one for its device.
+
+    Raises
+    ------
+    UsageError
+        If it is not.
+
+    Examples
+    --------
+    >>> check_engine(Plan("cpu", "compiled")).engine
+    'compiled'
+    """
+    if plan.engine == "compiled" and plan.device != "cpu":
+        raise UsageError(
+            f"Engine 'compiled' is for a CPU, and the device is {printable(plan.device)}. Leave --engine out, or give "
+            "--device cpu."
+        )
+    return plan
 
 
 def describe_device(device: str) -> dict[str, str | int]:
