@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+import threading
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError as FutureCancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-from fusion_pipeline.errors import ClusterError, FusionError, RefusedError, UsageError, printable
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from fusion_pipeline.calls import Calls, Item, Result, is_there, suited_threads
+from fusion_pipeline.errors import ClusterError, RefusedError, UsageError, printable
 
 CONNECT_SECONDS = 15
 """For how long a scheduler, and then its first worker, is waited for."""
+
+EVERYWHERE_SECONDS = 15
+"""For how long a function that is called everywhere is waited for."""
+
+_START_WORKERS = "'dask worker ADDRESS --nthreads 1 --nworkers N'"
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,12 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
+        logger = logging.getLogger("distributed.client")
+        before = logger.level
+        if not is_there(self._client):  # of a scheduler that is lost it would show a traceback
+            logger.setLevel(logging.CRITICAL)
         self._client.close(timeout=5)
+        logger.setLevel(before)
 
     def map(
         self, function: Callable[[Any, Item], Result], shared: Any, items: Sequence[Item], names: Sequence[str]
@@ -113,32 +125,27 @@ class Cluster:
         Exception
             Whatever a call raised.
         """
-        from distributed import as_completed  # noqa: PLC0415
-
         with self._failures():
-            scattered = self._client.scatter(shared, broadcast=True, hash=False)
-            waiting = {}
-            for item, name in zip(items, names, strict=True):
-                future = self._client.submit(
-                    function, scattered, item, pure=False, resources=self._resources, retries=0
-                )
-                waiting[future.key] = future, item, name
+            calls: Calls[Item, Result] = Calls(self._client, function, shared, self._resources)
             try:
-                for future in as_completed([future for future, _, _ in waiting.values()], loop=self._client.loop):
-                    _, item, name = waiting.pop(future.key)
-                    result = self._result(future, name)
-                    future.release()  # or its worker would keep the result to the end
-                    yield item, result
+                yield from calls.results(items, names)
             finally:
-                for future, _, _ in waiting.values():
-                    future.cancel()
+                if is_there(self._client):
+                    calls.cancel()
 
-    def everywhere(self, function: Callable[[], object]) -> None:
-        """Call a function once on every worker that is there; what it raises is passed over."""
-        from contextlib import suppress  # noqa: PLC0415
+    def everywhere(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function, or coroutine function, once on every worker that is there; what it raises is passed over.
 
-        with suppress(Exception):
-            self._client.run(function, on_error="ignore")
+        It runs on the event loop of each worker, and a worker that does not answer is not waited for.
+        """
+        if is_there(self._client):
+            call = threading.Thread(target=self._run, args=(function, *arguments), daemon=True)
+            call.start()
+            call.join(EVERYWHERE_SECONDS)
+
+    def _run(self, function: Callable[..., object], *arguments: object) -> None:
+        with suppress(Exception, CancelledError):
+            self._client.run(function, *arguments, on_error="ignore")
 
     def _await_workers(self) -> None:
         try:
@@ -146,46 +153,29 @@ class Cluster:
         except TimeoutError:
             self._client.close(timeout=5)
             raise ClusterError(
-                f"The scheduler at '{printable(self.address)}' has no workers. Start some with 'dask worker ADDRESS'."
+                f"The scheduler at '{printable(self.address)}' has no workers. Start some with {_START_WORKERS}."
             ) from None
-        missing = [name for name in self._resources if not self._has_resource(name)]
-        if missing:
+        if self._resources and not suited_threads(self._client, self._resources):
             self._client.close(timeout=5)
+            wanted = " ".join(f"{printable(name)}={amount:g}" for name, amount in self._resources.items())
             raise ClusterError(
-                f"No worker of '{printable(self.address)}' has the resource '{printable(missing[0])}'. "
-                f"Start workers with '--resources {printable(missing[0])}=1', or leave --resources out."
+                f"No worker of '{printable(self.address)}' was started with the resources {wanted}. "
+                f"Start workers with '--resources \"{wanted}\"', or change --resources."
             )
-
-    def _has_resource(self, name: str) -> bool:
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        return any(worker.get("resources", {}).get(name, 0) >= self._resources[name] for worker in workers)
-
-    def _result(self, future: Any, name: str) -> Any:
-        from distributed import KilledWorker  # noqa: PLC0415
-
-        try:
-            return future.result(timeout=CONNECT_SECONDS)
-        except KilledWorker as error:
-            raise ClusterError(
-                f"{name} was lost with its worker {error.allowed_failures + 1} times, perhaps for lack of memory. "
-                "What is finished stays: run the same command again, with fewer --workers or a smaller --batch-size."
-            ) from None
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
         """Turn a lost scheduler into one clear error."""
-        from asyncio import CancelledError  # noqa: PLC0415
-        from concurrent.futures import CancelledError as FutureCancelledError  # noqa: PLC0415
-
         from distributed.comm.core import CommClosedError  # noqa: PLC0415
 
         try:
             yield
-        except FusionError:
-            raise
         except (CancelledError, FutureCancelledError, CommClosedError, TimeoutError) as error:
+            lost = (
+                "dropped the calls: somebody restarted it, or cancelled them" if is_there(self._client) else "was lost"
+            )
             raise ClusterError(
-                f"The scheduler at '{printable(self.address)}' was lost ({type(error).__name__}). "
+                f"The scheduler at '{printable(self.address)}' {lost} ({type(error).__name__}). "
                 "What is finished stays: run the same command again."
             ) from None
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fusion_pipeline.store import Cache
     from fusion_pipeline.train.run import Training
 
+_OF_A_CLUSTER = frozenset({"tls_ca", "tls_cert", "tls_key", "insecure", "resources"})
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -295,6 +296,7 @@ def run_extraction(
     backbones = chosen_backbones(settings, names)
     options = replace(extraction_options(settings), anew=anew)
     if settings.scheduler is None:
+        _refuse_without_scheduler(settings)
         return extract(folder, backbones, opened_cache(settings), options, progress, tell)
     with opened_cluster(settings, settings.scheduler) as cluster:
         return extract(folder, backbones, opened_cache(settings), options, progress, tell, cluster)
@@ -313,6 +315,14 @@ def run_estimate(
         tls, _ = _cluster_files(settings), [_resource(text) for text in settings.resources]
         check_address(settings.scheduler, has_tls=bool(tls), insecure=settings.insecure)
     return estimate(folder, backbones, home, options)
+
+
+def _refuse_without_scheduler(settings: Settings) -> None:
+    """Refuse options that only a cluster has a use for; in fusion.toml they may stand for the runs that have one."""
+    useless = sorted(settings.given & _OF_A_CLUSTER)
+    if useless:
+        named = ", ".join(f"--{key.replace('_', '-')}" for key in useless)
+        raise UsageError(f"Without --scheduler there is nothing that {named} could apply to. Give --scheduler as well.")
 
 
 def opened_cluster(settings: Settings, address: str) -> Cluster:

@@ -11,7 +11,7 @@ import numpy as np
 from fusion_pipeline.extract import producers
 from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engines.before import as_before
-from fusion_pipeline.extract.engines.choice import choose_engine, describe_device
+from fusion_pipeline.extract.engines.choice import choose_engine, describe_device, is_worth_compiling
 from fusion_pipeline.extract.engines.probe import batch_drift, probe_deviation
 from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
 from fusion_pipeline.extract.plan import Plan
@@ -92,6 +92,11 @@ class BackboneTarget(Target):
         return producers.BackboneProducer(self.name, self._preprocessing, engine)
 
     @property
+    def worth_compiling(self) -> bool:
+        """Whether the whole work is long enough to compile the network; known once it has learnt what others have."""
+        return is_worth_compiling(self._network.multiply_adds, max(self._to_compute, 0))
+
+    @property
     def preparation(self) -> Preparation:
         """What resizes and crops its images."""
         return NetworkInput.of(self._preprocessing)
@@ -109,10 +114,10 @@ class BackboneTarget(Target):
         deviation = softmax_deviation({**arrays, **self._head})
         return {} if deviation is None else {"softmax_deviation": deviation}
 
-    def measured(self) -> Mapping[str, Any]:
+    def measured(self) -> Mapping[str, float]:
         """Return how far the stored features are from those of a plain float32 network on a CPU."""
         if "producer" not in vars(self):  # it was never needed
-            return self.measured_elsewhere
+            return {}
         engine = self.producer.engine
         return {
             "deviation": probe_deviation(self._network, self._preprocessing, engine, self._dtype),

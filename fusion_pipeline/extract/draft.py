@@ -8,11 +8,13 @@ from pathlib import Path
 
 from fusion_pipeline.extract import hub, producers
 from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.engines.before import as_before
 from fusion_pipeline.extract.engines.choice import (
     COMPILE_SECONDS,
     COMPILED_GAIN,
     Choice,
     choose_engine,
+    describe_device,
     foresee_engine,
 )
 from fusion_pipeline.extract.engines.compiled import CompiledEngine
@@ -33,7 +35,8 @@ from fusion_pipeline.extract.network import (
 )
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.plan import Plan
-from fusion_pipeline.extract.weights import file_sha256, is_published, locate_weights, weights_at_hand
+from fusion_pipeline.extract.taps import tap_rule
+from fusion_pipeline.extract.weights import checked_sha256, is_published, locate_weights, weights_at_hand
 from fusion_pipeline.store.identity import Recipe
 from fusion_pipeline.store.layout import GroupEncoder
 
@@ -136,20 +139,27 @@ class Draft:
         self._plan = plan
         self._preprocessing = find_preprocessing(backbone)
         self._backbone = with_trained_arguments(backbone)
+        self._tap = tap_rule(self._backbone)
         self._weights = weights_at_hand(backbone)
         self._url: str | None = None
         if self._weights is None and is_published(backbone):
             self._url = hub.needed_files(backbone)[0].url
         elif self._weights is None:
             self._weights = locate_weights(backbone)  # or why that cannot be
-        self._sha256 = ANY_WEIGHTS if self._weights is None else file_sha256(self._weights)
+        self._sha256 = ANY_WEIGHTS if self._weights is None else checked_sha256(backbone, self._weights)
 
     @property
     def recipe(self) -> Recipe:
         """How its store is made."""
         options = self._options
         return producers.backbone_recipe(
-            self._backbone, self._preprocessing, self._sha256, options.dtype, options.budget, options.precision
+            self._backbone,
+            self._preprocessing,
+            self._sha256,
+            options.dtype,
+            options.budget,
+            options.precision,
+            self._tap,
         )
 
     @cached_property
@@ -168,7 +178,9 @@ class Draft:
         arrays = planned_arrays(GroupEncoder(specs, rows, self._options.partition_rows))
         work = None
         if rate is not None:
-            choice = foresee_engine(self.name, network.multiply_adds, self._plan, outlook.unlike)
+            device = str(describe_device(self._plan.device)["device"])
+            plan = as_before(self._plan, device, outlook.made)
+            choice = foresee_engine(self.name, network.multiply_adds, plan, outlook.unlike)
             work = Work(choice, rate, outlook.left)
         values = network.module.state_dict().values()
         return StorePlan(self.name, outlook, arrays, self._weights_file(sum(item.nbytes for item in values)), work)

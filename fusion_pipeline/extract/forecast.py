@@ -24,6 +24,7 @@ from fusion_pipeline.store.making.unfinished import (
     describe_attempt,
     finished_rows,
     refuse_other_recipe,
+    rows_made_with,
 )
 from fusion_pipeline.store.paths import store_folder
 
@@ -56,6 +57,8 @@ class Outlook:
         Rows that such runs have written for another list, or of images with these names in published stores.
     unlike : int
         Rows that no store of the data set that was made alike can have: what the choice of an engine goes by.
+    made : tuple of mapping
+        With what a run that was stopped, or is under way, has made rows: who goes on with it takes the same.
     store : Store or None
         The published one.
     """
@@ -65,6 +68,7 @@ class Outlook:
     unfinished: int = 0
     reusable: int = 0
     unlike: int = 0
+    made: tuple[Mapping[str, Any], ...] = ()
     store: Store | None = None
 
 
@@ -146,12 +150,12 @@ class Forecaster:
 
     def _look_for_rows(self, recipe: Recipe) -> Outlook:
         rows, alike = len(self._folder), made_alike(self._published, recipe)
-        unfinished, elsewhere = self._in_attempts(recipe)
+        unfinished, made, elsewhere = self._in_attempts(recipe)
         reusable = max(min(elsewhere, rows), self._in_stores(alike))
         # Which rows these have in common is not known without the images' hashes.
         left = rows - max(unfinished, reusable)
         state = State.PARTLY if left < rows else State.MISSING
-        return Outlook(state, left, unfinished, reusable, rows_not_alike(rows, alike, self._folder.name))
+        return Outlook(state, left, unfinished, reusable, rows_not_alike(rows, alike, self._folder.name), made)
 
     def _look_up_unweighted(self, recipe: Recipe) -> Outlook:
         version = None if self._index is None else self._index.manifest.dataset
@@ -161,17 +165,19 @@ class Forecaster:
                 return Outlook(State.UNKNOWN, len(self._folder), unlike=len(self._folder))
         return Outlook(State.MISSING, len(self._folder), unlike=len(self._folder))
 
-    def _in_attempts(self, recipe: Recipe) -> tuple[int, int]:
-        """Return the rows of the attempt that would be gone on with, and of the other one that has most."""
+    def _in_attempts(self, recipe: Recipe) -> tuple[int, tuple[Mapping[str, Any], ...], int]:
+        """Return the rows of the attempt that would be gone on with, what made them, and the rows of the next best."""
         backend, own, most = self._cache.backend, 0, 0
+        made: list[Mapping[str, Any]] = []
         for folder in attempts_alike(backend, self._folder.name, recipe):
             with suppress(DeniedError):  # another member's, who keeps it private
                 rows = finished_rows(backend, folder)
                 if self._goes_on_with(describe_attempt(backend, folder)):
                     own = max(own, rows)
+                    made += rows_made_with(backend, folder)
                 else:
                     most = max(most, rows)
-        return own, most
+        return own, tuple(made), most
 
     def _goes_on_with(self, stated: Mapping[str, Any]) -> bool:
         now = (self._folder.listing, len(self._folder), self._options.partition_rows)

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from fusion_pipeline import __version__
 from fusion_pipeline.errors import StaleError, UnusableDataError, printable
@@ -33,6 +33,14 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 
 _BAD_SHOWN = 20
 _VERSIONS = ("torch", "torchvision", "timm", "Pillow", "numpy", "zarr")
+
+
+class Crew(NamedTuple):
+    """Who computes: how many machines, or processes, the threads that decode for all of them, and their device."""
+
+    machines: int
+    threads: int
+    device: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,11 @@ class Passes:
         self._sha256: list[str] = []
         self._writer = Writer()
         self._device = find_device(options.device)
+
+    @property
+    def crew(self) -> Crew:
+        """Who computes."""
+        return Crew(1, self.options.threads, self._device)
 
     def publish_all(self) -> list[StoreResult]:
         """Read all images once, compute what no store has, and publish it; the index comes first."""

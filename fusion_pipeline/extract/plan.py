@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ENGINES = ("auto", "eager", "compiled")
+ENGINES_OF_CPU = ("eager", "compiled")
+ENGINES = ("auto", *ENGINES_OF_CPU)
 LAYOUTS = ("channels_last", "channels_first")
 PRECISIONS = ("float32", "float16", "bfloat16")
 
@@ -25,6 +26,10 @@ class Plan:
         Images in a forward pass; 0 for what is best on the device.
     layout : {"", "channels_last", "channels_first"}
         How a GPU keeps images in its memory; by default as the network is faster there.
+    before : {"", "eager", "compiled"}
+        What made the rows that are there on a CPU: ``"auto"`` takes it again.
+    worth_compiling : bool, optional
+        Whether the work is long enough for ``"auto"`` to compile the network; found out where nobody says so.
 
     Examples
     --------
@@ -37,3 +42,5 @@ class Plan:
     precision: str = "float32"
     batch_size: int = 0
     layout: str = ""
+    before: str = ""
+    worth_compiling: bool | None = None

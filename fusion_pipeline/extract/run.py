@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract.backbone_target import BackboneTarget
 from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.engines.choice import find_device
+from fusion_pipeline.extract.engines.choice import check_engine, find_device
 from fusion_pipeline.extract.index_target import IndexTarget
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.passes import Passes, Progress, StoreResult, silent
-from fusion_pipeline.extract.spread import Spread, SpreadPasses
+from fusion_pipeline.extract.spread import Spread, SpreadPasses, device_here
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.extract.verdict import Verdict, judge
 from fusion_pipeline.images.decode import Reason
@@ -96,6 +96,8 @@ def extract(
     ------
     UnusableDataError
         If images cannot be decoded and ``on_bad`` is ``"stop"``, or features are not finite.
+    UsageError
+        If options do not go together, or this machine has no such device.
     StaleError
         If an image changes while the run reads it.
     StorageError
@@ -109,24 +111,27 @@ def extract(
         refuse_cache_inside(folder.root, cache.location)
     cache.backend.check_writable()
     tidy_published(cache.backend, folder.name)
-    plan = options.plan(find_device(options.device))
+    if spread is not None and cache.single_writer:
+        raise UsageError("--single-writer and --scheduler exclude each other: every worker writes into the cache.")
+    here = options if spread is None else replace(options, device=device_here(options.device))
+    plan = here.plan(find_device(here.device))
+    if spread is None:
+        check_engine(plan)
     targets: list[Target] = [
         IndexTarget(folder, options.budget),
         *(BackboneTarget(backbone, options.dtype, plan, options.budget, tell) for backbone in backbones),
     ]
-    run = _passes(spread, backbones, folder, targets, cache, options, progress or silent, tell)
+    arguments = folder, targets, cache, here, progress or silent, tell
+    run = Passes(*arguments) if spread is None else SpreadPasses(spread, options, backbones, *arguments)
     try:
         index, *stores = run.publish_all()
     finally:
         run.close()
     cache[folder.name].mark_current(index.store, [result.store for result in stores])
     seconds = time.perf_counter() - started
-    verdict = judge(run.meter, options.threads, _faster(options, plan.device))
+    crew = run.crew
+    verdict = judge(run.meter, crew.threads, _faster(options, crew.device), machines=crew.machines)
     return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, verdict)
-
-
-def _passes(spread: Spread | None, backbones: Sequence[Backbone], *arguments: Any) -> Passes:
-    return Passes(*arguments) if spread is None else SpreadPasses(spread, backbones, *arguments)
 
 
 def _faster(options: Options, device: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.care.mending import DamagedStore
 from fusion_pipeline.store.care.verify import verify
-from fusion_pipeline.store.identity import Recipe, digest, store_identity
+from fusion_pipeline.store.identity import Recipe, canonical_json, digest, store_identity
 from fusion_pipeline.store.layout import ArraySpec, GroupEncoder
 from fusion_pipeline.store.making.attempt import Attempt
 from fusion_pipeline.store.making.known import (
@@ -53,8 +55,8 @@ class Target(ABC):
         Rows that this run computed.
     won : bool
         Whether the published store is this run's.
-    measured_elsewhere : mapping
-        What another machine measured of the device that made its rows, where it did so for this run.
+    measured_elsewhere : mapping of str to float
+        The greatest of what other machines measured of the devices that made its rows for this run.
     """
 
     name: str
@@ -64,7 +66,8 @@ class Target(ABC):
         self.published: Store | None = None
         self.computed = 0
         self.won = False
-        self.measured_elsewhere: Mapping[str, Any] = {}
+        self.measured_elsewhere: Mapping[str, float] = {}
+        self._has_written = False
         self._budget = budget
         self._attempt: Attempt | None = None
         self._damaged: DamagedStore | None = None
@@ -101,8 +104,8 @@ class Target(ABC):
         """Return where what the store was made with came from: told, not part of its identity."""
         return {}
 
-    def measured(self) -> Mapping[str, Any]:
-        """Return what was measured of the device and dtype that made the rows."""
+    def measured(self) -> Mapping[str, float]:
+        """Return what was measured here of the device and dtype that made rows; nothing if none were made here."""
         return {}
 
     def made_with(self) -> Mapping[str, Any]:
@@ -242,6 +245,7 @@ class Target(ABC):
         made: Mapping[str, Any],
     ) -> None:
         """Write a finished partition into the attempt."""
+        self._has_written = True
         attempt, bad = self._made_attempt, {row: int(code) for row, code in result.bad.items()}
         told = {**self.told(arrays), **({"reused": dict(reused)} if reused else {})}
         attempt.write(partition, arrays, result.sha256, bad, {**made, **self.made_with()}, told)
@@ -262,7 +266,11 @@ class Target(ABC):
             dataset_digest=dataset_digest,
             samples=sha256,
             arrays=self.whole_arrays(sha256),
-            made={**made, **(self.made_with() or self._made_before()), **self.measured(), "source": self.source()},
+            made={
+                **(self._made_elsewhere() or {**made, **self.made_with()}),
+                **greatest(self.measured(), self.measured_elsewhere),
+                "source": self.source(),
+            },
             replaces=None if self._damaged is None else self._damaged.manifest,
         )
         self._attempt = None
@@ -281,11 +289,11 @@ class Target(ABC):
             self._attempt.close()
             self._attempt = None
 
-    def _made_before(self) -> Mapping[str, Any]:
-        """Return what made the rows where this run made none."""
-        for _, record in self._made_attempt.records():
-            return {key: record.made[key] for key in ("engine", "batch_size") if key in record.made}
-        return {}
+    def _made_elsewhere(self) -> Mapping[str, Any]:
+        """Return with what most partitions were made, if this process made none; else nothing."""
+        records = () if self._has_written else self._made_attempt.records()
+        made = Counter(canonical_json(dict(record.made)) for _, record in records if record.made)
+        return json.loads(made.most_common(1)[0][0]) if made else {}
 
     @property
     def _made_attempt(self) -> Attempt:
@@ -331,3 +339,14 @@ def rows_not_alike(rows: int, alike: Sequence[Store], dataset: str) -> int:
     The choice of an engine goes by it. Of other data sets nobody knows yet whether they have images in common with it.
     """
     return max(rows - max((store.rows for store in alike if store.dataset == dataset), default=0), 0)
+
+
+def greatest(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Return the greater of two numbers under each key that one or both have.
+
+    Examples
+    --------
+    >>> greatest({"deviation": 1e-4, "batch_drift": 0.0}, {"deviation": 3e-4})
+    {'batch_drift': 0.0, 'deviation': 0.0003}
+    """
+    return {key: max(found[key] for found in (one, other) if key in found) for key in sorted({*one, *other})}

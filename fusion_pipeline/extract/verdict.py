@@ -48,7 +48,8 @@ class Verdict:
     share_of_limit : float or None
         The run's images per second over the lower limit.
     seconds : float
-        Duration of loading and computing: the run without the building of its networks.
+        Duration of loading and computing: the run without the building of its networks. Of a cluster, what each worker
+        took on average.
     slowest : str or None
         The stage that held the run back; None if nothing was computed.
     text : str
@@ -63,7 +64,7 @@ class Verdict:
     text: str
 
 
-def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,") -> Verdict:
+def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,", *, machines: int = 1) -> Verdict:
     """Say what held a run back.
 
     Parameters
@@ -71,9 +72,11 @@ def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,"
     meter : Meter
         What the run counted.
     workers : int
-        Number of decoding threads or processes.
+        Number of decoding threads or processes, of all machines together.
     faster : str
         What would make the forward passes faster.
+    machines : int
+        How many ran networks side by side; the meter then has their seconds as a sum, and their mean duration.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,"
     >>> round(verdict.limits["decode"]), round(verdict.limits["forward"]), round(verdict.share_of_limit, 2)
     (83, 11, 0.9)
     """
-    lanes = {stage: max(workers, 1) if stage in THREAD_STAGES else 1 for stage in STAGES}
+    lanes = {stage: max(workers, 1) if stage in THREAD_STAGES else machines for stage in STAGES}
     stages = {
         stage: Stage(meter.seconds[stage], meter.seconds[stage] / lanes[stage] / max(meter.duration, 1e-9))
         for stage in STAGES
@@ -100,7 +103,7 @@ def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,"
     images = max(meter.images.get("decode", 0), computed)
     loading = sum(meter.seconds.get(stage, 0.0) for stage in THREAD_STAGES) / max(workers, 1)
     # A GPU copies while it computes: the longer of the two is the limit.
-    forward = max(meter.seconds.get("forward", 0.0), meter.seconds.get("transfer", 0.0))
+    forward = max(meter.seconds.get("forward", 0.0), meter.seconds.get("transfer", 0.0)) / machines
     limits = {
         "decode": images / loading if loading and images else None,
         "forward": computed / forward if forward else None,

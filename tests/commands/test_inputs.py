@@ -188,6 +188,18 @@ def test_what_is_no_cluster(
     assert message in found
 
 
+@pytest.mark.parametrize("key", [key for key in ON_CLUSTER if key != "scheduler"])
+def test_an_option_of_a_cluster_needs_one(calls: Calls, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    calls.patch(monkeypatch, "images.inputs", "list_images", result=SimpleNamespace(ignored=()))
+    calls.patch(monkeypatch, "extract.run", "extract")
+    calls.patch(monkeypatch, "store", "Cache", result=CACHE)
+    words = command_line({"data": "x", "backbone": "xception", key: ON_CLUSTER[key]})
+    assert f"Without --scheduler there is nothing that --{key.replace('_', '-')} could" in failure(2, "extract", *words)
+    monkeypatch.setenv(f"FUSION_{key.upper()}", str(ON_CLUSTER[key]))
+    assert fusion("extract", "--data", "x", "--backbone", "xception").code == 1
+    assert "extract" in calls
+
+
 @WAYS
 def test_train_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPatch, give: Give) -> None:
     stored = SimpleNamespace(index="the index")

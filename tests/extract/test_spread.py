@@ -1,12 +1,15 @@
-"""Extractions on a cluster of three worker processes on loopback: one store, the same bytes, whoever dies."""
+"""Extractions whose partitions others make: in this process for what they tell, on Dask clusters for how they end."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,22 +17,57 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 
-from fusion_pipeline import cluster as cluster_module
-from fusion_pipeline.cluster import Cluster, check_address
-from fusion_pipeline.errors import ClusterError, RefusedError, UnusableDataError, UsageError
-from fusion_pipeline.extract import spread
-from fusion_pipeline.extract.index_target import IndexTarget
+from fusion_pipeline.cluster import Cluster
+from fusion_pipeline.errors import ClusterError, UnusableDataError, UsageError
+from fusion_pipeline.extract import backbone_target, passes
+from fusion_pipeline.extract.assignment import Assignment
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.run import Extraction, extract
-from fusion_pipeline.extract.spread import Assignment, check_worker
+from fusion_pipeline.extract.station import Station
+from fusion_pipeline.extract.worker import Worker
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.care.verify import verify_dataset
+from tests import calls
 from tests.builders import Tiny, tree_bytes, write_picture
 from tests.extract.made import contents, run
 
 CHOSEN = Options(device="cpu", workers=2, partition_rows=4, batch_size=4)
-N, WORKERS = 40, 3
+N = 40
+
+Change = Callable[[Any], Any]
+
+
+class Here:
+    """Makes calls one after the other in this process; what they are told and tell is pickled, as on the way elsewhere.
+
+    Parameters
+    ----------
+    told, tells : callable, optional
+        Change the assignment, and what a call returns.
+    around : callable, optional
+        The context in which each call is made.
+    """
+
+    def __init__(self, told: Change | None = None, tells: Change | None = None, around: Any = None) -> None:
+        self._told = told or (lambda assignment: assignment)
+        self._tells = tells or (lambda done: done)
+        self._around: Callable[[], AbstractContextManager[Any]] = around or threading.Lock
+
+    def map(self, function: Any, shared: Any, items: Any, _names: Any) -> Iterator[tuple[int, Any]]:
+        for item in items:
+            with self._around():
+                done = function(pickle.loads(pickle.dumps(self._told(shared))), item)
+            yield item, self._tells(pickle.loads(pickle.dumps(done)))
+
+    def everywhere(self, function: Any, *arguments: Any) -> None:
+        asyncio.run(function(*arguments))
+
+
+@pytest.fixture(autouse=True)
+def _no_stations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget those that other tests left: where the scheduler is lost, nobody can tell them to leave."""
+    monkeypatch.setattr(Station, "_all", {})
 
 
 @pytest.fixture(scope="module")
@@ -40,28 +78,42 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def started(workers: int, *, processes: bool = False) -> Any:
+    return LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=workers, threads_per_worker=1, processes=processes, protocol="tcp", dashboard_address=":0"
+    )
+
+
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Any]:
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as started:
-        yield started
+    with started(2) as workers:
+        yield workers
 
 
 @pytest.fixture
 def cluster(workers: Any) -> Iterator[Cluster]:
-    workers.scale(WORKERS)
     with Cluster(workers.scheduler_address) as opened:
         yield opened
 
 
-def run_on(cluster: Cluster, data: Path, cache: Path, *backbones: Tiny, **options: Any) -> Extraction:
+def run_on(spread: Any, data: Path, cache: Path, *backbones: Tiny, **options: Any) -> Extraction:
     records = [tiny.backbone for tiny in backbones]
-    return extract(list_image_folder(data), records, Cache(cache), replace(CHOSEN, **options), spread=cluster)
+    return extract(list_image_folder(data), records, Cache(cache), replace(CHOSEN, **options), spread=spread)
 
 
-def pids(workers: Any) -> list[int]:
-    return [worker.pid for worker in workers.workers.values() if worker.pid is not None]
+def after(partitions: int, then: Callable[[], object]) -> Any:
+    """Return what shows the progress of a run: it does something after some partitions."""
+
+    def progress(_description: str, _images: int) -> Any:
+        done = iter(range(1, N))
+
+        def advance(_images: int) -> None:
+            if next(done) == partitions:
+                then()
+
+        return passes.nullcontext(advance)
+
+    return progress
 
 
 def test_a_cluster_makes_the_same_bytes(cluster: Cluster, data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
@@ -70,38 +122,87 @@ def test_a_cluster_makes_the_same_bytes(cluster: Cluster, data: Path, tmp_path: 
     assert contents(together) == contents(alone)
     assert [item.computed for item in (together.index, *together.backbones)] == [N, N]
     assert together.opens == N
-    made, before = (found.backbones[0].store.manifest.made for found in (together, alone))
-    assert (made["engine"], made["batch_size"], made["deviation"]) == (
-        before["engine"],
-        before["batch_size"],
-        before["deviation"],
-    )
+    made, before = (dict(found.backbones[0].store.manifest.made) for found in (together, alone))
+    assert made.pop("created") != before.pop("created")
+    assert made == before
     assert contents(run_on(cluster, data, tmp_path / "together", tiny_resnet)) == contents(alone)
     assert not list((tmp_path / "together" / "flowers" / "attempts").glob("*"))
+    assert not Station._all
 
 
-def test_a_worker_that_is_killed_costs_its_partitions_in_flight(
-    workers: Any, cluster: Cluster, data: Path, tmp_path: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny
+def test_the_only_worker_is_killed(data: Path, tmp_path: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny) -> None:
+    records = [tiny_resnet.backbone, tiny_efficientnet.backbone]
+    cache = Cache(tmp_path / "together")
+    with started(1, processes=True) as workers, Cluster(workers.scheduler_address) as cluster:
+        (victim,) = (worker.pid for worker in workers.workers.values())
+        progress = after(3, lambda: os.kill(victim, signal.SIGKILL))
+        together = extract(list_image_folder(data), records, cache, CHOSEN, progress, spread=cluster)
+        assert [worker.pid for worker in workers.workers.values()] != [victim]
+    assert contents(together) == contents(run(data, tmp_path / "alone", tiny_resnet, tiny_efficientnet))
+    assert [damage for report in verify_dataset(cache["flowers"]) for damage in report.damage] == []
+
+
+def test_after_a_lost_scheduler_the_same_call_goes_on(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    records, cache = [tiny_resnet.backbone], Cache(tmp_path / "cache")
+    with started(1) as workers, Cluster(workers.scheduler_address) as cluster:
+        progress = after(5, workers.close)
+        with pytest.raises(ClusterError, match=r"scheduler at .* was lost .* run the same command again"):
+            extract(list_image_folder(data), records, cache, CHOSEN, progress, spread=cluster)
+    assert len([path for path in tree_bytes(tmp_path / "cache") if "/done/" in path]) >= 10  # index and backbone
+    again = run(data, tmp_path / "cache", tiny_resnet)
+    assert again.backbones[0].computed <= N - 5 * 4
+    assert contents(again) == contents(run(data, tmp_path / "alone", tiny_resnet))
+
+
+def test_who_interrupts_need_not_wait_for_partitions(
+    cluster: Cluster, data: Path, tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = run(data, tmp_path / "alone", tiny_resnet, tiny_efficientnet)
-    cache = tmp_path / "together"
-    done = cache / "flowers" / "attempts"
-    in_time: list[bool] = []
+    true, begun, go_on, interrupted = Worker.work_on, iter(range(N)), threading.Event(), []
 
-    def kill_one() -> None:
-        deadline = time.monotonic() + 120
-        while len(list(done.glob("*/done/*"))) < 6 and time.monotonic() < deadline:
-            time.sleep(0.005)
-        os.kill(pids(workers)[0], signal.SIGKILL)
-        in_time.append(not list(cache.glob("flowers/*/manifest.json")))
+    def slow(self: Worker, number: int) -> Any:
+        if next(begun) >= 5:
+            go_on.wait(60)
+        return true(self, number)
 
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    together = run_on(cluster, data, cache, tiny_resnet, tiny_efficientnet)
-    killer.join()
-    assert in_time == [True]
-    assert contents(together) == contents(alone)
-    assert [damage for report in verify_dataset(Cache(cache)["flowers"]) for damage in report.damage] == []
+    def interrupt() -> None:
+        interrupted.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Worker, "work_on", slow)
+    records, cache = [tiny_resnet.backbone], Cache(tmp_path / "cache")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            extract(list_image_folder(data), records, cache, CHOSEN, after(5, interrupt), spread=cluster)
+        cluster.everywhere(calls.touch, str(tmp_path / "answered"))
+        assert time.monotonic() - interrupted[0] < 5
+        assert (tmp_path / "answered").exists()
+    finally:
+        go_on.set()
+    deadline = time.monotonic() + 30
+    while Station._all and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Station._all
+    again = run_on(cluster, data, tmp_path / "cache", tiny_resnet)
+    assert again.backbones[0].computed <= N - 5 * 4
+    assert contents(again) == contents(run(data, tmp_path / "alone", tiny_resnet))
+
+
+def test_two_extractions_on_one_cluster(
+    workers: Any, data: Path, tmp_path: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny
+) -> None:
+    backbones, ended = {"a": tiny_resnet, "b": tiny_efficientnet}, {}
+
+    def one(name: str) -> None:
+        with Cluster(workers.scheduler_address) as cluster:
+            ended[name] = run_on(cluster, data, tmp_path / name, backbones[name])
+
+    threads = [threading.Thread(target=one, args=(name,)) for name in backbones]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, tiny in backbones.items():
+        assert contents(ended[name]) == contents(run(data, tmp_path / "alone", tiny))
 
 
 def test_bad_images_are_named(cluster: Cluster, data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
@@ -117,117 +218,102 @@ def test_bad_images_are_named(cluster: Cluster, data: Path, tmp_path: Path, tiny
     assert list(skipped.bad) == ["iris/04.png"]
 
 
-def test_a_stopped_run_is_gone_on_with(cluster: Cluster, data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
-    class StoppedError(Exception):
-        pass
+def test_what_held_the_workers_back(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    """Two workers of three threads each take turns; they are told apart by name."""
+    turns = iter(range(N))
 
-    seen = 0
+    def tells(done: Any) -> Any:
+        done.meter.seconds = {"decode": 3.0, "forward": 4.0}
+        done.meter.duration = 5.0
+        return replace(done, maker=replace(done.maker, name=f"worker {next(turns) % 2}", threads=3, device="cuda"))
 
-    class Stopping:
-        def map(self, *arguments: Any) -> Iterator[Any]:
-            nonlocal seen
-            for item in cluster.map(*arguments):
-                seen += 1
-                if seen > 5:
-                    raise StoppedError
-                yield item
-
-        everywhere = cluster.everywhere
-
-    records = [tiny_resnet.backbone]
-    with pytest.raises(StoppedError):
-        extract(list_image_folder(data), records, Cache(tmp_path), CHOSEN, spread=Stopping())
-    left = tree_bytes(tmp_path)
-    assert len([path for path in left if "/done/" in path]) >= 10  # index and backbone
-    again = run_on(cluster, data, tmp_path, tiny_resnet)
-    assert again.backbones[0].computed <= N - 5 * 4
-    assert contents(again) == contents(run(data, tmp_path / "alone", tiny_resnet))
+    verdict = run_on(Here(tells=tells), data, tmp_path, tiny_resnet).verdict
+    calls_made = N // CHOSEN.partition_rows
+    assert verdict.seconds == pytest.approx(5.0 * calls_made / 2, abs=0.1)
+    assert verdict.stages["decode"].share == pytest.approx(3.0 / 5.0 / 3, abs=0.01)
+    assert verdict.stages["forward"].share == pytest.approx(4.0 / 5.0, abs=0.01)
+    assert verdict.limits["forward"] == pytest.approx(N / (4.0 * calls_made / 2), rel=0.01)
+    assert verdict.text == "forward held it back: busy 80 % of the time. --precision float16 would help most."
 
 
-def double(two: int, number: int) -> int:
-    return two * number
+def test_a_call_tells_how_long_it_took(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    took = []
+
+    def tells(done: Any) -> Any:
+        took.append(done.meter)
+        return done
+
+    verdict = run_on(Here(tells=tells), data, tmp_path, tiny_resnet).verdict
+    assert all(0 < meter.seconds["forward"] < meter.duration for meter in took)
+    assert verdict.seconds == pytest.approx(sum(meter.duration for meter in took), abs=0.1)
+    assert all(0 < stage.share <= 1 for stage in verdict.stages.values())
 
 
-def test_a_worker_need_not_keep_what_was_fetched(cluster: Cluster) -> None:
-    held = []
-    for number, result in cluster.map(double, 2, range(12), ["A call"] * 12):
-        assert result == 2 * number
-        held.append(len(cluster._client.futures))
-    assert held[-1] <= 2  # what all calls share, and this one
-    assert len(held) == 12
+def test_the_manifest_tells_of_who_made_the_rows(
+    data: Path, tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = threading.Lock()
+    monkeypatch.setattr(
+        passes,
+        "describe_device",
+        lambda _: {"device": "H100"} if elsewhere.locked() else {"device": "cpu", "threads": 2},
+    )
+    deviations = iter([1e-4, 3e-4, 2e-4] * N)
+
+    def tells(done: Any) -> Any:
+        return replace(done, measured={tiny_resnet.name: {"deviation": next(deviations), "batch_drift": 1e-5}})
+
+    found = run_on(Here(around=lambda: elsewhere, tells=tells), data, tmp_path, tiny_resnet)
+    for item in (found.index, *found.backbones):
+        made = item.store.manifest.made
+        assert made["device"] == "H100"
+        assert not {"threads", "also_made_with"} & {*made}
+    assert (made["deviation"], made["batch_drift"]) == (3e-4, 1e-5)
+    assert (made["engine"], made["batch_size"]) == ("eager", 4)
 
 
-def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 2)
-    with pytest.raises(ClusterError, match=r"No scheduler answers at 'tcp://127\.0\.0\.1:1'.*'dask scheduler'"):
-        Cluster("tcp://127.0.0.1:1")
+def test_all_take_the_engine_that_the_whole_work_is_worth(
+    data: Path, tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, elsewhere, plans = backbone_target.choose_engine, threading.Lock(), []
+
+    def choose(*arguments: Any, **named: Any) -> Any:
+        plans.append(arguments[3])
+        return true(*arguments[:3], replace(arguments[3], engine="eager"), **named)
+
+    # What this machine finds, others would not, with another number of threads.
+    monkeypatch.setattr(backbone_target, "is_worth_compiling", lambda _cost, _images: not elsewhere.locked())
+    monkeypatch.setattr(backbone_target, "choose_engine", choose)
+    run_on(Here(around=lambda: elsewhere), data, tmp_path, tiny_resnet)
+    assert [(plan.engine, plan.worth_compiling) for plan in plans] == [("auto", True)]
 
 
-def test_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 2)
-    with (
-        LocalCluster(n_workers=0, dashboard_address=":0") as empty,  # type: ignore[no-untyped-call]
-        pytest.raises(ClusterError, match=r"has no workers\. Start some"),
-    ):
-        Cluster(empty.scheduler_address)
+def test_only_the_workers_need_the_device(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    asked = []
+
+    def told(assignment: Assignment) -> Assignment:
+        asked.append(assignment.options.device)
+        return replace(assignment, options=CHOSEN)
+
+    found = run_on(Here(told), data, tmp_path / "together", tiny_resnet, device="cuda:7")
+    assert {*asked} == {"cuda:7"}
+    assert contents(found) == contents(run(data, tmp_path / "alone", tiny_resnet))
+    with pytest.raises(ClusterError, match=r"Worker .* cannot begin: Device 'cuda:7' is not on this machine"):
+        run_on(Here(), data, tmp_path / "none", tiny_resnet, device="cuda:7")
 
 
-def test_no_worker_has_the_resource(workers: Any) -> None:
-    with pytest.raises(ClusterError, match=r"No worker of .* has the resource 'GPU'"):
-        Cluster(workers.scheduler_address, resources={"GPU": 1})
+def test_weights_may_be_named_from_here(
+    data: Path, tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tiny_resnet.weights.parent)
+    record = replace(tiny_resnet.backbone, weights=tiny_resnet.weights.name)
+    spread = Here(around=lambda: chdir(tmp_path / "elsewhere"))
+    found = extract(list_image_folder(data), [record], Cache(tmp_path / "cache"), CHOSEN, spread=spread)
+    assert found.backbones[0].computed == N
 
 
-@pytest.mark.parametrize("address", ["", "8786", "http://127.0.0.1:8786", "tcp://127.0.0.1", "tcp://127.0.0.1:x"])
-def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(UsageError, match="is no scheduler"):
-        check_address(address)
-
-
-def test_a_scheduler_elsewhere_needs_tls() -> None:
-    for here in ("tcp://localhost:1", "tcp://127.0.0.9:1", "tcp://[::1]:1"):
-        check_address(here)
-    for there in ("tcp://10.0.0.7:8786", "tcp://scheduler.example:8786"):
-        with pytest.raises(RefusedError, match="not encrypted"):
-            check_address(there)
-        check_address(there, insecure=True)
-    with pytest.raises(UsageError, match="needs --tls-ca"):
-        check_address("tls://10.0.0.7:8786")
-    check_address("tls://10.0.0.7:8786", has_tls=True)
-
-
-def assignment(data: Path, tmp_path: Path, tiny: Tiny, **changes: Any) -> Assignment:
-    values = {
-        "folder": list_image_folder(data),
-        "backbones": (tiny.backbone,),
-        "cache": str(tmp_path),
-        "single_writer": False,
-        "options": CHOSEN,
-        "wanted": {},
-        "token": "one",
-        **changes,
-    }
-    return Assignment(**values)
-
-
-def test_a_worker_with_another_version_is_refused(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
-    with pytest.raises(ClusterError, match=r"has fusion-pipeline .*, this machine 0\.0\.7\. Install the same"):
-        check_worker(assignment(data, tmp_path, tiny_resnet, version="0.0.7"))
-
-
-def test_a_worker_without_the_images_is_refused(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
-    folder = replace(list_image_folder(data), root=tmp_path / "elsewhere")
-    with pytest.raises(ClusterError, match=r"does not see the images at .*elsewhere"):
-        check_worker(assignment(data, tmp_path, tiny_resnet, folder=folder))
-
-
-def test_a_worker_that_would_make_other_features_is_refused(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
-    wanted = {tiny_resnet.name: {"kind": "backbone", "weights": "others"}}
-    with pytest.raises(ClusterError, match=f"would make '{tiny_resnet.name}' otherwise: .*weights"):
-        spread._WorkerPasses(assignment(data, tmp_path, tiny_resnet, wanted=wanted))
-
-
-def test_a_worker_with_a_cache_of_its_own_is_refused(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
-    folder = list_image_folder(data)
-    wanted = {"index": dict(IndexTarget(folder, CHOSEN.budget).recipe)}
-    with pytest.raises(ClusterError, match="does not see the others in the cache"):
-        spread._WorkerPasses(assignment(data, tmp_path, tiny_resnet, wanted=wanted, backbones=()))
+def test_a_single_writer_has_no_workers(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:
+    cache = Cache(tmp_path, single_writer=True)
+    with pytest.raises(UsageError, match="--single-writer and --scheduler exclude each other"):
+        extract(list_image_folder(data), [tiny_resnet.backbone], cache, CHOSEN, spread=Here())

@@ -130,7 +130,10 @@ def _wanted(multiply_adds: float, plan: Plan, images: int) -> Choice:
         return Choice(CudaEngine.name, f"the device is {plan.device}")
     if plan.engine != "auto":
         return Choice(plan.engine, "asked for")
-    if is_worth_compiling(multiply_adds, images):
+    if plan.before:
+        return Choice(plan.before, "rows that are there were made with it")
+    worth = is_worth_compiling(multiply_adds, images) if plan.worth_compiling is None else plan.worth_compiling
+    if worth:
         return Choice(CompiledEngine.name, "enough work to win back the time for compiling")
     return Choice(EagerEngine.name, "too little work to win back the time for compiling")
 
@@ -182,6 +185,27 @@ def find_device(name: str) -> str:
     except (RuntimeError, AssertionError):
         raise UsageError(f"Device '{printable(name)}' is not on this machine. Use --device cpu or auto.") from None
     return name
+
+
+def check_engine(plan: Plan) -> Plan:
+    """Return a plan whose engine is one for its device.
+
+    Raises
+    ------
+    UsageError
+        If it is not.
+
+    Examples
+    --------
+    >>> check_engine(Plan("cpu", "compiled")).engine
+    'compiled'
+    """
+    if plan.engine == "compiled" and plan.device != "cpu":
+        raise UsageError(
+            f"Engine 'compiled' is for a CPU, and the device is {printable(plan.device)}. Leave --engine out, or give "
+            "--device cpu."
+        )
+    return plan
 
 
 def describe_device(device: str) -> dict[str, str | int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ from fusion_pipeline.errors import DeniedError, StaleError, printable
 from fusion_pipeline.store.identity import Recipe, differences
 from fusion_pipeline.store.making.presence import Presence, Watch
 from fusion_pipeline.store.making.publication import Publication
+from fusion_pipeline.store.making.record import parse_record
 from fusion_pipeline.store.paths import ATTEMPTS
 from fusion_pipeline.store.storage.backend import Backend
 
@@ -53,6 +54,14 @@ def finished_rows(backend: Backend, folder: str) -> int:
     numbers = {name.partition("-")[0] for name in backend.list(f"{folder}/{DONE}")}
     left = (rows - int(number) * partition_rows for number in numbers if number.isdecimal())
     return sum(max(min(partition_rows, rest), 0) for rest in left)
+
+
+def rows_made_with(backend: Backend, folder: str) -> list[Mapping[str, Any]]:
+    """Return with what the first finished partition of the attempt in a folder was made; of none, nothing."""
+    for name in backend.list(f"{folder}/{DONE}"):
+        if (record := parse_record(backend.read(f"{folder}/{DONE}/{name}"))) is not None:
+            return [record.made]
+    return []
 
 
 def join_writers(backend: Backend, folder: str) -> Presence:
