@@ -250,9 +250,9 @@ def clusters(plan: Plan, bandwidths: Sequence[float]) -> Iterator[tuple[str, Ite
     many = replace(usual, images=10**8, bandwidth=bandwidths[-1], read_rate=1e9)
     cases = {
         "workers that die once a day": many,
-        "the same, and who comes back compares what is finished, 1 GB/s": replace(many, checked_bytes=finished),
+        "the same, if who comes back compared what is finished, 1 GB/s": replace(many, checked_bytes=finished),
         "workers that die once an hour": replace(many, between_failures=HOUR),
-        "the same, and who comes back compares": replace(many, between_failures=HOUR, checked_bytes=finished),
+        "the same, if who comes back compared": replace(many, between_failures=HOUR, checked_bytes=finished),
     }
     for title, case in cases.items():
         heading = f"a hundred million images, storage of {size(case.bandwidth)}/s, {title}"

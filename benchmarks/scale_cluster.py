@@ -3,7 +3,7 @@
 Workers take the partitions in order. Each has its own rate, all share the storage, through which the bytes of a
 partition go while it is computed. A worker dies at random times and comes back; what it was at is lost. The scheduler
 gives the partition to another worker, who waits for the dead one's lease to lapse, as the constants of this project
-have it. A worker that begins, or begins again, first reads and compares what is finished.
+have it. A worker that begins, or begins again, first reads and compares what is finished if that is asked for.
 """
 
 from __future__ import annotations

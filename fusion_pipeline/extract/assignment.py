@@ -58,13 +58,16 @@ class Maker:
         Machine and process, for people.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-    threads : int
-        That decode images.
+    decoders : int
+        Threads or processes that decode images.
+    readers : int
+        Threads that read them.
     """
 
     name: str
     device: str
-    threads: int
+    decoders: int
+    readers: int
 
 
 @dataclass(frozen=True)

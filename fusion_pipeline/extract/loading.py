@@ -129,6 +129,11 @@ class ImageLoader:
         Called with the number of images done.
     meter : Meter
         Where it books what it does.
+
+    Attributes
+    ----------
+    threads : int
+        How many read; they decode as well, unless processes do.
     """
 
     def __init__(
@@ -142,9 +147,9 @@ class ImageLoader:
         meter: Meter,
     ) -> None:
         self.meter = meter
-        threads = workers * decoder.threads_per_worker
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._least_ahead = max(_BATCHES_AHEAD * batch_size, 2 * threads)
+        self.threads = workers * decoder.threads_per_worker
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
+        self._least_ahead = max(_BATCHES_AHEAD * batch_size, 2 * self.threads)
         self._batch_size = batch_size
         self._budget = budget
         self._decoder = decoder

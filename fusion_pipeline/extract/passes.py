@@ -36,10 +36,11 @@ _VERSIONS = ("torch", "torchvision", "timm", "Pillow", "numpy", "zarr")
 
 
 class Crew(NamedTuple):
-    """Who computes: how many machines, or processes, the threads that decode for all of them, and their device."""
+    """Who computes: how many machines, what decodes and what reads on all of them together, and their device."""
 
     machines: int
-    threads: int
+    decoders: int
+    readers: int
     device: str
 
 
@@ -107,11 +108,14 @@ class Passes:
         self._sha256: list[str] = []
         self._writer = Writer()
         self._device = find_device(options.device)
+        self._readers = options.threads
+
+    _computes_a_few = False
 
     @property
     def crew(self) -> Crew:
         """Who computes."""
-        return Crew(1, self.options.threads, self._device)
+        return Crew(1, self.options.threads, self._readers, self._device)
 
     def publish_all(self) -> list[StoreResult]:
         """Read all images once, compute what no store has, and publish it; the index comes first."""
@@ -151,7 +155,12 @@ class Passes:
         for target in targets:
             target.prepare(self._folder, self.options.partition_rows)
         for target in targets:
-            target.begin(self._cache, self._folder, anew=self.options.anew or self.options.mend)
+            target.begin(
+                self._cache,
+                self._folder,
+                anew=self.options.anew or self.options.mend,
+                compare_when_asked=self._computes_a_few,
+            )
             for other in target.others():
                 self._tell(f"{printable(target.name)}: sharing the work with {other}.")
         # Only now: where an attempt is a new one because somebody has just published the store, the rows are there.
@@ -340,6 +349,7 @@ class Passes:
                 progress=done,
                 meter=self.meter,
             )
+            self._readers = max(self._readers, loader.threads)
             with loader:
                 started = time.perf_counter()
                 yield loader

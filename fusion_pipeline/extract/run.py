@@ -130,7 +130,9 @@ def extract(
     cache[folder.name].mark_current(index.store, [result.store for result in stores])
     seconds = time.perf_counter() - started
     crew = run.crew
-    verdict = judge(run.meter, crew.threads, _faster(options, crew.device), machines=crew.machines)
+    verdict = judge(
+        run.meter, crew.decoders, _faster(options, crew.device), readers=crew.readers, machines=crew.machines
+    )
     return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, verdict)
 
 

@@ -62,8 +62,8 @@ class SpreadPasses(Passes):
         makers = self._makers.values()
         if not makers:
             return super().crew
-        devices = sorted(maker.device for maker in makers)
-        return Crew(len(makers), sum(maker.threads for maker in makers), devices[-1])
+        decoders, readers = sum(maker.decoders for maker in makers), sum(maker.readers for maker in makers)
+        return Crew(len(makers), decoders, readers, max(maker.device for maker in makers))
 
     def _first_pass(self) -> dict[int, Reason]:
         assignment = self._assignment()

@@ -155,7 +155,9 @@ class Target(ABC):
         """Build what makes the rows: whatever does not fit shows itself before the cache is touched."""
         self._encoder = GroupEncoder(self.specs(folder), len(folder), partition_rows, self.attributes())
 
-    def begin(self, cache: Cache, folder: ImageListing, *, anew: bool = False) -> None:
+    def begin(
+        self, cache: Cache, folder: ImageListing, *, anew: bool = False, compare_when_asked: bool = False
+    ) -> None:
         """Join, resume or begin an attempt at the store; `prepare` comes first.
 
         Parameters
@@ -165,6 +167,8 @@ class Target(ABC):
             The images.
         anew : bool
             Whether to begin beside an attempt that was made otherwise.
+        compare_when_asked : bool
+            See `Attempt.open`.
 
         Raises
         ------
@@ -174,7 +178,13 @@ class Target(ABC):
         if not anew:
             refuse_other_recipe(cache.backend, folder.name, self.name, self.recipe)
         self._attempt = Attempt.open(
-            cache.backend, folder.name, self.name, self.recipe, self._encoder, listing=folder.listing
+            cache.backend,
+            folder.name,
+            self.name,
+            self.recipe,
+            self._encoder,
+            listing=folder.listing,
+            compare_when_asked=compare_when_asked,
         )
         if self._damaged is not None:
             self._damaged.hand_over(self._attempt, self._encoder)

@@ -64,7 +64,9 @@ class Verdict:
     text: str
 
 
-def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,", *, machines: int = 1) -> Verdict:
+def judge(
+    meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,", *, readers: int = 0, machines: int = 1
+) -> Verdict:
     """Say what held a run back.
 
     Parameters
@@ -75,6 +77,9 @@ def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,"
         Number of decoding threads or processes, of all machines together.
     faster : str
         What would make the forward passes faster.
+    readers : int
+        Number of reading threads, of all machines together, which hand images to `workers` processes and wait for them;
+        without it the threads that decode read.
     machines : int
         How many ran networks side by side; the meter then has their seconds as a sum, and their mean duration.
 
@@ -93,15 +98,18 @@ def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,"
     >>> round(verdict.limits["decode"]), round(verdict.limits["forward"]), round(verdict.share_of_limit, 2)
     (83, 11, 0.9)
     """
-    lanes = {stage: max(workers, 1) if stage in THREAD_STAGES else machines for stage in STAGES}
+    workers = max(workers, 1)
+    readers = max(readers, workers)
+    lanes = {"read": readers, "decode": workers, "resize": workers}
+    duration = max(meter.duration, 1e-9)
     stages = {
-        stage: Stage(meter.seconds[stage], meter.seconds[stage] / lanes[stage] / max(meter.duration, 1e-9))
+        stage: Stage(meter.seconds[stage], meter.seconds[stage] / lanes.get(stage, machines) / duration)
         for stage in STAGES
         if meter.seconds.get(stage)
     }
     computed = meter.images.get("forward", 0) / max(len(meter.forward), 1)
     images = max(meter.images.get("decode", 0), computed)
-    loading = sum(meter.seconds.get(stage, 0.0) for stage in THREAD_STAGES) / max(workers, 1)
+    loading = _loading(meter, workers, readers)
     # A GPU copies while it computes: the longer of the two is the limit.
     forward = max(meter.seconds.get("forward", 0.0), meter.seconds.get("transfer", 0.0)) / machines
     limits = {
@@ -111,14 +119,20 @@ def judge(meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,"
     found = [limit for limit in limits.values() if limit]
     if not computed or not found:
         return Verdict(stages, limits, None, meter.duration, None, "nothing had to be computed.")
-    slowest = _slowest(stages)
-    share = min(computed / max(meter.duration, 1e-9) / min(found), 1.0)
-    return Verdict(stages, limits, share, meter.duration, slowest, _text(slowest, stages, faster))
+    slowest = _slowest(stages, loading / duration)
+    share = min(computed / duration / min(found), 1.0)
+    return Verdict(stages, limits, share, meter.duration, slowest, _text(slowest, stages, loading / duration, faster))
 
 
-def _slowest(stages: Mapping[str, Stage]) -> str:
-    """Return the busiest stage; those that share their threads are one until they are it."""
-    together = sum(stages[stage].share for stage in THREAD_STAGES if stage in stages)
+def _loading(meter: Meter, workers: int, readers: int) -> float:
+    """Return the seconds that loading takes if nothing holds it back."""
+    seconds = {stage: meter.seconds.get(stage, 0.0) for stage in THREAD_STAGES}
+    # A thread that reads is at its image until this is decoded, by itself or by a process.
+    return max(sum(seconds.values()) / readers, (seconds["decode"] + seconds["resize"]) / workers)
+
+
+def _slowest(stages: Mapping[str, Stage], together: float) -> str:
+    """Return the busiest stage; those that share their threads are one, busy `together`, until they are it."""
     others = {stage: found.share for stage, found in stages.items() if stage not in THREAD_STAGES}
     busiest = max(others, key=lambda stage: others[stage])
     if others[busiest] >= together:
@@ -126,10 +140,7 @@ def _slowest(stages: Mapping[str, Stage]) -> str:
     return max((stage for stage in THREAD_STAGES if stage in stages), key=lambda stage: stages[stage].share)
 
 
-def _text(slowest: str, stages: Mapping[str, Stage], faster: str) -> str:
-    if slowest in THREAD_STAGES:
-        share = sum(stages[stage].share for stage in THREAD_STAGES if stage in stages)
-    else:
-        share = stages[slowest].share
+def _text(slowest: str, stages: Mapping[str, Stage], together: float, faster: str) -> str:
+    share = together if slowest in THREAD_STAGES else stages[slowest].share
     advice = faster if slowest == "forward" else _ADVICE[slowest]
     return f"{slowest} held it back: busy {100 * min(share, 1.0):.0f} % of the time. {advice} would help most."

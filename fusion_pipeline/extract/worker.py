@@ -37,6 +37,8 @@ class Worker(Passes):
         If this process does not see the images, the weights or the cache, or would make other features.
     """
 
+    _computes_a_few = True
+
     def __init__(self, assignment: Assignment) -> None:
         check_worker(assignment)
         options, folder = assignment.options, assignment.folder
@@ -48,7 +50,6 @@ class Worker(Passes):
         except BaseException:
             self.close()
             raise
-        self._maker = Maker(_place(), self._device, options.threads)
         self._measured: dict[str, Mapping[str, float]] = {}
         self._stack = ExitStack()
         self._loading: ImageLoader | None = None
@@ -68,7 +69,8 @@ class Worker(Passes):
         self.meter.duration += time.perf_counter() - started
         computed = {target.name: target.computed - before[target.name] for target in self._targets}
         measured = {target.name: self._measure(target) for target in self._targets}
-        return Done(result.sha256, result.bad, computed, measured, self.meter, self._maker)
+        maker = Maker(_place(), self._device, self.options.threads, self._readers)
+        return Done(result.sha256, result.bad, computed, measured, self.meter, maker)
 
     def leave(self) -> None:
         """Leave the attempts, and let go of threads and processes."""

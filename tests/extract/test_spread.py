@@ -19,7 +19,7 @@ from distributed import LocalCluster
 
 from fusion_pipeline.cluster import Cluster
 from fusion_pipeline.errors import ClusterError, UnusableDataError, UsageError
-from fusion_pipeline.extract import backbone_target, passes
+from fusion_pipeline.extract import backbone_target, passes, targets
 from fusion_pipeline.extract.assignment import Assignment
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.run import Extraction, extract
@@ -225,7 +225,9 @@ def test_what_held_the_workers_back(data: Path, tmp_path: Path, tiny_resnet: Tin
     def tells(done: Any) -> Any:
         done.meter.seconds = {"decode": 3.0, "forward": 4.0}
         done.meter.duration = 5.0
-        return replace(done, maker=replace(done.maker, name=f"worker {next(turns) % 2}", threads=3, device="cuda"))
+        return replace(
+            done, maker=replace(done.maker, name=f"worker {next(turns) % 2}", decoders=3, readers=3, device="cuda")
+        )
 
     verdict = run_on(Here(tells=tells), data, tmp_path, tiny_resnet).verdict
     calls_made = N // CHOSEN.partition_rows
@@ -286,6 +288,20 @@ def test_all_take_the_engine_that_the_whole_work_is_worth(
     monkeypatch.setattr(backbone_target, "choose_engine", choose)
     run_on(Here(around=lambda: elsewhere), data, tmp_path, tiny_resnet)
     assert [(plan.engine, plan.worth_compiling) for plan in plans] == [("auto", True)]
+
+
+def test_workers_compare_only_the_partitions_that_they_are_given(
+    data: Path, tmp_path: Path, tiny_resnet: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, elsewhere, opened = targets.Attempt.open, threading.Lock(), []
+
+    def note(*arguments: Any, compare_when_asked: bool, **named: Any) -> Any:
+        opened.append((elsewhere.locked(), compare_when_asked))
+        return true(*arguments, compare_when_asked=compare_when_asked, **named)
+
+    monkeypatch.setattr(targets.Attempt, "open", note)
+    run_on(Here(around=lambda: elsewhere), data, tmp_path, tiny_resnet)
+    assert opened == [(False, False)] * 2 + [(True, True)] * 2  # index and backbone, here and there
 
 
 def test_only_the_workers_need_the_device(data: Path, tmp_path: Path, tiny_resnet: Tiny) -> None:

@@ -30,6 +30,17 @@ def test_stages_that_share_threads_are_weighed_together() -> None:
     assert (verdict.slowest, verdict.text.split(".")[0]) == ("decode", "decode held it back: busy 75 % of the time")
 
 
+def test_processes_decode_while_threads_read() -> None:
+    meter = metered(read=4.0, decode=15.0, resize=4.0, forward=7.0)
+    verdict = judge(meter, workers=2, readers=4)
+    assert verdict.limits["decode"] == pytest.approx(100 / 9.5)  # 19 seconds of 2 processes, 23 of 4 threads
+    assert verdict.stages["read"].share == pytest.approx(0.1)
+    assert verdict.text.startswith("decode held it back: busy 95 % of the time")
+    verdict = judge(metered(read=30.0, decode=6.0, resize=2.0, forward=7.0), workers=2, readers=4)
+    assert verdict.limits["decode"] == pytest.approx(100 / 9.5)  # 38 seconds of 4 threads
+    assert verdict.text.startswith("read held it back: busy 95 % of the time")
+
+
 def test_limits_and_the_share_that_was_reached() -> None:
     verdict = judge(metered(read=1.0, decode=2.0, resize=1.0, forward=8.0, write=1.0), workers=2)
     assert verdict.limits == {"decode": 50.0, "forward": 12.5}
