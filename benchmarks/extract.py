@@ -38,15 +38,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from fusion_pipeline.extract.backbones import PAPER, Backbone, Preprocessing, find_backbone
-from fusion_pipeline.extract.decoders import make_decoder
 from fusion_pipeline.extract.engines.choice import choose_engine
-from fusion_pipeline.extract.loading import ImageLoader, Job, Task
+from fusion_pipeline.extract.loading.decoders import make_decoder
+from fusion_pipeline.extract.loading.loader import ImageLoader, Job, Task
+from fusion_pipeline.extract.loading.preparation import NetworkInput, Preparation, Prepared
 from fusion_pipeline.extract.meter import Meter
-from fusion_pipeline.extract.network import Network, build_network, find_preprocessing
+from fusion_pipeline.extract.networks.backbones import PAPER, Backbone, Preprocessing, find_backbone
+from fusion_pipeline.extract.networks.network import Network, build_network, find_preprocessing
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.plan import Plan
-from fusion_pipeline.extract.preparation import NetworkInput, Preparation, Prepared
 from fusion_pipeline.extract.run import Extraction, extract
 from fusion_pipeline.images.decode import Place
 from fusion_pipeline.images.index import list_image_folder

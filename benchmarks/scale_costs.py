@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from fusion_pipeline.cluster import Cluster
-from fusion_pipeline.extract.backbones import PAPER, find_backbone
+from fusion_pipeline.extract.cluster.spread import Done
+from fusion_pipeline.extract.loading.preparation import NetworkInput, Preparation, Squares, decode_and_prepare
 from fusion_pipeline.extract.meter import Meter
-from fusion_pipeline.extract.network import find_preprocessing
-from fusion_pipeline.extract.preparation import NetworkInput, Preparation, Squares, decode_and_prepare
+from fusion_pipeline.extract.networks.backbones import PAPER, find_backbone
+from fusion_pipeline.extract.networks.network import find_preprocessing
 from fusion_pipeline.extract.producers import path_arrays
-from fusion_pipeline.extract.spread import Done
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.listing import ImageListing, ImageRow, list_rows
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES

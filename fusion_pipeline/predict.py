@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError, printable
-from fusion_pipeline.extract.backbones import Backbone, Preprocessing
-from fusion_pipeline.extract.decoders import make_decoder
 from fusion_pipeline.extract.engines.choice import choose_engine, find_device
-from fusion_pipeline.extract.loading import LOADED_AT_ONCE, ImageLoader, Job, Task
+from fusion_pipeline.extract.loading.decoders import make_decoder
+from fusion_pipeline.extract.loading.loader import LOADED_AT_ONCE, ImageLoader, Job, Task
+from fusion_pipeline.extract.loading.preparation import Preparation, Squares
 from fusion_pipeline.extract.meter import Meter
-from fusion_pipeline.extract.network import build_network
+from fusion_pipeline.extract.networks.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.networks.network import build_network
+from fusion_pipeline.extract.networks.weights import file_sha256, locate_weights
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.passes import Progress, silent
-from fusion_pipeline.extract.preparation import Preparation, Squares
 from fusion_pipeline.extract.producers import BackboneProducer, Producer, ThumbnailProducer
 from fusion_pipeline.extract.rows import PartitionRows, compute_partition
-from fusion_pipeline.extract.weights import file_sha256, locate_weights
 from fusion_pipeline.images.decode import Reason, decoder_identity
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES
 from fusion_pipeline.store import layout

@@ -83,7 +83,7 @@ class Tiny:
     @property
     def backbone(self) -> Any:
         """Its record."""
-        from fusion_pipeline.extract.backbones import find_backbone  # noqa: PLC0415 - only tests of stage one need it
+        from fusion_pipeline.extract.networks.backbones import find_backbone  # noqa: PLC0415 - only tests of stage one need it
 
         return find_backbone(self.name, {self.name: self.table})
 

@@ -11,7 +11,7 @@ from PIL import Image
 from fusion_pipeline.config import load_settings
 from fusion_pipeline.demo import BACKBONES, HELD_OUT, Digits, write_configuration, write_digits
 from fusion_pipeline.errors import UsageError
-from fusion_pipeline.extract.backbones import find_backbone
+from fusion_pipeline.extract.networks.backbones import find_backbone
 from fusion_pipeline.images.index import list_image_folder
 from tests.builders import tree_bytes
 

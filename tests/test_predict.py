@@ -13,10 +13,10 @@ import pytest
 from fusion_pipeline import predict as predict_module
 from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError
 from fusion_pipeline.executors import LoopExecutor
-from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engines.eager import EagerEngine
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.weights import file_sha256
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.weights import file_sha256
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.predict import Predictor
 from fusion_pipeline.train.folds import Split

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusion_pipeline.extract.backbones import Backbone, find_backbone
+from fusion_pipeline.extract.networks.backbones import Backbone, find_backbone
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.run import extract
 from fusion_pipeline.images.datasets.check import check_copy

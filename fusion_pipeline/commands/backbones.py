@@ -14,7 +14,7 @@ from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
 
 if TYPE_CHECKING:
-    from fusion_pipeline.extract.catalogue import Row
+    from fusion_pipeline.extract.networks.catalogue import Row
 
 _SHOWN = 20
 
@@ -39,7 +39,7 @@ def backbones(pattern: str | None, everything: bool, settings: Settings, console
     """
     records = inputs.listed_backbones(settings, pattern)
     shown = records if everything else dict(islice(records.items(), _SHOWN))
-    from fusion_pipeline.extract.catalogue import describe_all
+    from fusion_pipeline.extract.networks.catalogue import describe_all
 
     rows, more = describe_all(shown), len(records) - len(shown)
     console.tell(backbone_lines(rows))
@@ -49,7 +49,7 @@ def backbones(pattern: str | None, everything: bool, settings: Settings, console
 
 
 def _to_json(row: Row) -> dict[str, Any]:
-    from fusion_pipeline.extract.catalogue import Entry
+    from fusion_pipeline.extract.networks.catalogue import Entry
 
     record, found = row.backbone, row.found if isinstance(row.found, Entry) else None
     return {

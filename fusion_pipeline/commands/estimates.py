@@ -12,9 +12,9 @@ from fusion_pipeline.commands.lines import skipped_lines
 from fusion_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.extract.draft import StorePlan, WeightsFile, Work
-    from fusion_pipeline.extract.estimate import Estimate
-    from fusion_pipeline.extract.forecast import PlannedArray
+    from fusion_pipeline.extract.estimates.draft import StorePlan, WeightsFile, Work
+    from fusion_pipeline.extract.estimates.estimate import Estimate
+    from fusion_pipeline.extract.estimates.forecast import PlannedArray
     from fusion_pipeline.images.listing import ImageListing
     from fusion_pipeline.store import Cache
 

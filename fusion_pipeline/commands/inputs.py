@@ -16,8 +16,8 @@ from fusion_pipeline.errors import FusionError, IncompleteError, UsageError, pri
 
 if TYPE_CHECKING:
     from fusion_pipeline.cluster import Cluster
-    from fusion_pipeline.extract.backbones import Backbone
-    from fusion_pipeline.extract.estimate import Estimate
+    from fusion_pipeline.extract.estimates.estimate import Estimate
+    from fusion_pipeline.extract.networks.backbones import Backbone
     from fusion_pipeline.extract.options import Options
     from fusion_pipeline.extract.passes import Progress
     from fusion_pipeline.extract.repair import Repair
@@ -141,7 +141,7 @@ def named_datasets(home: Cache, names: Sequence[str]) -> list[str]:
 
 def chosen_backbones(settings: Settings, names: Sequence[str]) -> tuple[Backbone, ...]:
     """Return the records of the backbones that were asked for: those named, or the configuration's."""
-    from fusion_pipeline.extract.backbones import expand_names, find_backbone
+    from fusion_pipeline.extract.networks.backbones import expand_names, find_backbone
 
     expanded = expand_names(names or settings.backbones, settings.backbones)
     if not expanded:
@@ -179,7 +179,7 @@ def extraction_options(settings: Settings) -> Options:
 
 def configured_backbone(settings: Settings, name: str) -> Backbone | None:
     """Return the record of a backbone that a model names, or None if nothing at hand knows it."""
-    from fusion_pipeline.extract.backbones import KNOWN, find_backbone
+    from fusion_pipeline.extract.networks.backbones import KNOWN, find_backbone
 
     if name not in KNOWN and name not in settings.backbone and ":" not in name:
         return None
@@ -191,25 +191,25 @@ def configured_backbone(settings: Settings, name: str) -> Backbone | None:
 
 def listed_backbones(settings: Settings, pattern: str | None) -> dict[str, Backbone | FusionError]:
     """Return the backbones that go by a name, or all that match a pattern: the record, or what is wrong with it."""
-    from fusion_pipeline.extract.backbones import KNOWN
+    from fusion_pipeline.extract.networks.backbones import KNOWN
 
     names: Sequence[str] = sorted({*KNOWN, *settings.backbone})
     if pattern is not None:
-        from fusion_pipeline.extract.catalogue import search
+        from fusion_pipeline.extract.networks.catalogue import search
 
         names = search(pattern, {name: _stated_model(settings, name) for name in names})
     return {name: _listed_backbone(settings, name, alone=len(names) == 1) for name in names}
 
 
 def _stated_model(settings: Settings, name: str) -> str:
-    from fusion_pipeline.extract.backbones import KNOWN
+    from fusion_pipeline.extract.networks.backbones import KNOWN
 
     known = KNOWN[name].model if name in KNOWN else ""
     return str(settings.backbone.get(name, {}).get("model", known))
 
 
 def _listed_backbone(settings: Settings, name: str, *, alone: bool) -> Backbone | FusionError:
-    from fusion_pipeline.extract.backbones import find_backbone
+    from fusion_pipeline.extract.networks.backbones import find_backbone
 
     try:
         record = find_backbone(name, settings.backbone)
@@ -307,7 +307,7 @@ def run_estimate(
 ) -> Estimate:
     """Return what the extraction that the settings ask for would do."""
     from fusion_pipeline.cluster import check_address
-    from fusion_pipeline.extract.estimate import estimate
+    from fusion_pipeline.extract.estimates.estimate import estimate
 
     backbones = chosen_backbones(settings, names)
     options = replace(extraction_options(settings), anew=anew)
@@ -362,7 +362,7 @@ def run_training(
 ) -> Training:
     """Train what the settings ask for."""
     from fusion_pipeline.executors import make_executor
-    from fusion_pipeline.extract.backbones import expand_names
+    from fusion_pipeline.extract.networks.backbones import expand_names
     from fusion_pipeline.store.care.trust import expect_manifests
     from fusion_pipeline.train.folds import Split
     from fusion_pipeline.train.run import choose_stores, train

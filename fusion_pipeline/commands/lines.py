@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fusion_pipeline.errors import FusionError, printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.extract.catalogue import Entry, Row
+    from fusion_pipeline.extract.networks.catalogue import Entry, Row
     from fusion_pipeline.extract.passes import StoreResult
     from fusion_pipeline.extract.run import Extraction
     from fusion_pipeline.extract.verdict import Verdict

@@ -28,7 +28,7 @@ def _complete_gate(_context: click.Context, _parameter: click.Parameter, typed: 
 
 def complete_backbones(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
     """Complete the last name of a list of backbones: the known ones, those of the configuration, and the groups."""
-    from fusion_pipeline.extract.backbones import KNOWN
+    from fusion_pipeline.extract.networks.backbones import KNOWN
 
     earlier, comma, last = typed.rpartition(",")
     try:

@@ -1,19 +1,25 @@
 """Stage one: images into stores.
 
-backbones
-    a name into the record of a frozen network: model, weights, preprocessing
-weights
-    a record into a weights file at hand, its sha256 and its tensors
-network
-    a record into a network that gives features and probabilities
-producers
-    one decoded image into the rows of one store
-engine
-    a batch of uint8 images into features and probabilities, on the device
-partition
-    the rows of one partition into arrays, each file opened once for all stores
-run
+networks
+    a backbone's name into a frozen network with its weights
+loading
+    image files into prepared pixels, each opened and decoded once for all networks
+engines
+    a batch of pixels into features and probabilities, on the device
+producers, rows
+    the images of one partition into the rows of every store
+targets, index_target, backbone_target
+    one store to end with: found published, or made partition by partition
+passes, writer, run
     a folder of images into published stores
-verdict
+cluster
+    partitions on the workers of a cluster
+repair
+    damaged stores into whole ones
+estimates
+    what an extraction would compute, write and take
+meter, verdict
     the seconds of a run into what held it back
+source
+    published indexes and the images as they are now into what differs
 """

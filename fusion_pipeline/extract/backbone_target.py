@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from fusion_pipeline.extract import producers
-from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engines.before import as_before
 from fusion_pipeline.extract.engines.choice import choose_engine, describe_device, is_worth_compiling
 from fusion_pipeline.extract.engines.probe import batch_drift, probe_deviation
-from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
+from fusion_pipeline.extract.loading.preparation import NetworkInput, Preparation
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.network import Network, build_network, find_preprocessing, with_trained_arguments
+from fusion_pipeline.extract.networks.taps import tap_rule
+from fusion_pipeline.extract.networks.weights import checked_sha256, lasting_name, locate_weights
 from fusion_pipeline.extract.plan import Plan
-from fusion_pipeline.extract.preparation import NetworkInput, Preparation
-from fusion_pipeline.extract.taps import tap_rule
 from fusion_pipeline.extract.targets import Target
-from fusion_pipeline.extract.weights import checked_sha256, lasting_name, locate_weights
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store.care.semantic import softmax_deviation

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fusion_pipeline.extract import producers
-from fusion_pipeline.extract.preparation import Preparation, Squares
+from fusion_pipeline.extract.loading.preparation import Preparation, Squares
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.images.listing import ImageListing

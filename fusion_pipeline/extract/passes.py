@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from fusion_pipeline import __version__
 from fusion_pipeline.errors import StaleError, UnusableDataError, printable
 from fusion_pipeline.extract.backbone_target import BackboneTarget
-from fusion_pipeline.extract.decoders import make_decoder
 from fusion_pipeline.extract.engines.choice import describe_device, find_device
-from fusion_pipeline.extract.loading import LOADED_AT_ONCE, ImageLoader, Job
+from fusion_pipeline.extract.loading.decoders import make_decoder
+from fusion_pipeline.extract.loading.loader import LOADED_AT_ONCE, ImageLoader, Job
 from fusion_pipeline.extract.meter import Meter
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.rows import PartitionRows, compute_partition

@@ -9,11 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
-from fusion_pipeline.extract.backbones import Backbone, Preprocessing
 from fusion_pipeline.extract.engines.engine import Engine
-from fusion_pipeline.extract.network import Network
-from fusion_pipeline.extract.preparation import NetworkInput, Preparation, Prepared, Squares
-from fusion_pipeline.extract.taps import CLASSIFIER_INPUT
+from fusion_pipeline.extract.loading.preparation import NetworkInput, Preparation, Prepared, Squares
+from fusion_pipeline.extract.networks.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.networks.network import Network
+from fusion_pipeline.extract.networks.taps import CLASSIFIER_INPUT
 from fusion_pipeline.images.decode import DecodeBudget, decoder_identity
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES, thumbnail_identity
 from fusion_pipeline.store import layout

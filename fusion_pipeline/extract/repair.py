@@ -8,9 +8,9 @@ from functools import cached_property
 
 from fusion_pipeline.errors import FormatError, FusionError, IncompleteError, IntegrityError, StaleError, printable
 from fusion_pipeline.extract.backbone_target import BackboneTarget
-from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engines.choice import find_device
 from fusion_pipeline.extract.index_target import IndexTarget
+from fusion_pipeline.extract.networks.backbones import Backbone
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.passes import Progress, StoreResult, silent
 from fusion_pipeline.extract.plan import ENGINES

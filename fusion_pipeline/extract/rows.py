@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from fusion_pipeline.errors import UnusableDataError, printable
-from fusion_pipeline.extract.loading import Job, Loaded, Task
+from fusion_pipeline.extract.loading.loader import Job, Loaded, Task
+from fusion_pipeline.extract.loading.preparation import Prepared
 from fusion_pipeline.extract.meter import Meter
-from fusion_pipeline.extract.preparation import Prepared
 from fusion_pipeline.extract.producers import Producer
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.store import layout

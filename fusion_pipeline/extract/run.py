@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract.backbone_target import BackboneTarget
-from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.cluster.spread import Spread, SpreadPasses, device_here
 from fusion_pipeline.extract.engines.choice import check_engine, find_device
 from fusion_pipeline.extract.index_target import IndexTarget
+from fusion_pipeline.extract.networks.backbones import Backbone
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.passes import Passes, Progress, StoreResult, silent
-from fusion_pipeline.extract.spread import Spread, SpreadPasses, device_here
 from fusion_pipeline.extract.targets import Target
 from fusion_pipeline.extract.verdict import Verdict, judge
 from fusion_pipeline.images.decode import Reason

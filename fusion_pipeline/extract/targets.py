@@ -12,8 +12,8 @@ import numpy as np
 
 from fusion_pipeline.errors import IncompleteError, IntegrityError, printable
 from fusion_pipeline.extract import producers
-from fusion_pipeline.extract.loading import Task
-from fusion_pipeline.extract.preparation import Preparation
+from fusion_pipeline.extract.loading.loader import Task
+from fusion_pipeline.extract.loading.preparation import Preparation
 from fusion_pipeline.extract.rows import PartitionRows
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.images.listing import ImageListing

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusion_pipeline.extract.decoders import ProcessDecoder, Timed
+from fusion_pipeline.extract.loading.decoders import ProcessDecoder, Timed
 from fusion_pipeline.store import Cache
 from tests.builders import Tiny, write_pictures, write_settings
 from tests.commands.made import failure, fusion

@@ -15,7 +15,7 @@ from fusion_pipeline.commands.options import _OPTIONS
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.executors import LoopExecutor
-from fusion_pipeline.extract.backbones import find_backbone
+from fusion_pipeline.extract.networks.backbones import find_backbone
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.train.folds import Split

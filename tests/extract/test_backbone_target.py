@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fusion_pipeline.extract.backbone_target import BackboneTarget
-from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.taps import CLASSIFIER_INPUT, PRE_LOGITS
 from fusion_pipeline.extract.plan import Plan
-from fusion_pipeline.extract.taps import CLASSIFIER_INPUT, PRE_LOGITS
 from fusion_pipeline.images.decode import DecodeBudget
 
 

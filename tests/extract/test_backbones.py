@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from fusion_pipeline.errors import UsageError
-from fusion_pipeline.extract.backbones import KNOWN, PAPER, Backbone, Preprocessing, expand_names, find_backbone
+from fusion_pipeline.extract.networks.backbones import (
+    KNOWN,
+    PAPER,
+    Backbone,
+    Preprocessing,
+    expand_names,
+    find_backbone,
+)
 
 
 def test_the_papers_five_are_known() -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fusion_pipeline.errors import UsageError
-from fusion_pipeline.extract.backbones import KNOWN, Backbone, find_backbone
-from fusion_pipeline.extract.catalogue import Entry, describe, describe_all, library_models, search
+from fusion_pipeline.extract.networks.backbones import KNOWN, Backbone, find_backbone
+from fusion_pipeline.extract.networks.catalogue import Entry, describe, describe_all, library_models, search
 from tests.builders import Tiny
 
 

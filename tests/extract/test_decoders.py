@@ -23,12 +23,12 @@ import pytest
 from PIL import Image
 
 from fusion_pipeline.errors import ClusterError
-from fusion_pipeline.extract import loading, preparation
-from fusion_pipeline.extract.decoders import ProcessDecoder, ThreadDecoder, Timed, make_decoder
-from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.loading import loader, preparation
+from fusion_pipeline.extract.loading.decoders import ProcessDecoder, ThreadDecoder, Timed, make_decoder
+from fusion_pipeline.extract.loading.preparation import NetworkInput, Squares
+from fusion_pipeline.extract.loading.slots import Placed, Slot, Slots
+from fusion_pipeline.extract.networks.network import Network
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.preparation import NetworkInput, Squares
-from fusion_pipeline.extract.slots import Placed, Slot, Slots
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.making.attempt import Attempt
@@ -144,8 +144,8 @@ def test_without_room_pixels_are_copied(
 BUSY = """
 import io, sys
 from PIL import Image
-from fusion_pipeline.extract.decoders import ProcessDecoder
-from fusion_pipeline.extract.preparation import Squares
+from fusion_pipeline.extract.loading.decoders import ProcessDecoder
+from fusion_pipeline.extract.loading.preparation import Squares
 from fusion_pipeline.images.decode import DecodeBudget
 if __name__ == "__main__":
     file = io.BytesIO()
@@ -263,9 +263,9 @@ def test_processes_that_are_killed_at_their_start(pictures: list[bytes]) -> None
 
 UNGUARDED = """
 from fusion_pipeline.errors import FusionError
-from fusion_pipeline.extract.decoders import make_decoder
+from fusion_pipeline.extract.loading.decoders import make_decoder
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.preparation import Squares
+from fusion_pipeline.extract.loading.preparation import Squares
 try:
     decoder = make_decoder(Options(decode_in="processes", workers=3), "cpu", [Squares()])
 except FusionError as error:
@@ -372,7 +372,7 @@ def test_processes_begin_before_the_first_image() -> None:
 
 TAKE_ALL = """
 from fusion_pipeline.errors import ClusterError
-from fusion_pipeline.extract.slots import Placed, Slots
+from fusion_pipeline.extract.loading.slots import Placed, Slots
 slots = Slots(4096, least=2)
 slots.grow(64)
 print(slots.free)
@@ -476,7 +476,7 @@ def test_the_stage_that_is_slow_is_named(
 ) -> None:
     owner: Any
     owner, name = {
-        "read": (loading, "read_file"),
+        "read": (loader, "read_file"),
         "decode": (preparation, "decode"),
         "resize": (NetworkInput, "__call__"),
         "forward": (Network, "run"),

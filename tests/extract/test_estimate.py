@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from fusion_pipeline.errors import IncompleteError, IntegrityError, StaleError, UsageError
-from fusion_pipeline.extract import draft as draft_module
 from fusion_pipeline.extract import passes as passes_module
-from fusion_pipeline.extract.draft import Work
 from fusion_pipeline.extract.engines import choice as choice_module
 from fusion_pipeline.extract.engines.choice import COMPILE_SECONDS, COMPILED_GAIN, Choice
-from fusion_pipeline.extract.estimate import Estimate, estimate
-from fusion_pipeline.extract.forecast import State
+from fusion_pipeline.extract.estimates import draft as draft_module
+from fusion_pipeline.extract.estimates.draft import Work
+from fusion_pipeline.extract.estimates.estimate import Estimate, estimate
+from fusion_pipeline.extract.estimates.forecast import State
+from fusion_pipeline.extract.estimates.sampling import SAMPLED, Sample
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.sampling import SAMPLED, Sample
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache

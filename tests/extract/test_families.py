@@ -12,11 +12,11 @@ from safetensors.torch import save
 from torchvision.models.vision_transformer import VisionTransformer
 
 from fusion_pipeline.errors import UsageError
-from fusion_pipeline.extract.backbones import Backbone, find_backbone
-from fusion_pipeline.extract.models import construct, outline, without_memory
-from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
-from fusion_pipeline.extract.taps import CLASSIFIER_INPUT, PRE_LOGITS, PreLogits, tap, tap_rule
-from fusion_pipeline.extract.weights import fit_tensors
+from fusion_pipeline.extract.networks.backbones import Backbone, find_backbone
+from fusion_pipeline.extract.networks.models import construct, outline, without_memory
+from fusion_pipeline.extract.networks.network import Network, build_network, find_preprocessing, with_trained_arguments
+from fusion_pipeline.extract.networks.taps import CLASSIFIER_INPUT, PRE_LOGITS, PreLogits, tap, tap_rule
+from fusion_pipeline.extract.networks.weights import fit_tensors
 from tests.builders import random_module, write_weights
 
 SHALLOW = {"depth": 1, "embed_dim": 24, "num_heads": 2}

@@ -11,9 +11,15 @@ from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save
 
 from fusion_pipeline.errors import IncompleteError, RefusedError, UsageError
-from fusion_pipeline.extract.backbones import Backbone, find_backbone
-from fusion_pipeline.extract.hub import HubFile, fetch_published, find_published, pinned, published_files
-from fusion_pipeline.extract.weights import file_sha256, lasting_name, load_tensors, locate_weights, weights_at_hand
+from fusion_pipeline.extract.networks.backbones import Backbone, find_backbone
+from fusion_pipeline.extract.networks.hub import HubFile, fetch_published, find_published, pinned, published_files
+from fusion_pipeline.extract.networks.weights import (
+    file_sha256,
+    lasting_name,
+    load_tensors,
+    locate_weights,
+    weights_at_hand,
+)
 from tests.builders import HUB_COMMIT as COMMIT
 from tests.builders import Tiny, put_into_hub, write_pictures
 from tests.extract.made import run

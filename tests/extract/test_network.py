@@ -15,9 +15,9 @@ from timm.data.transforms_factory import create_transform
 from torchvision.models import squeezenet1_1
 
 from fusion_pipeline.errors import UsageError
-from fusion_pipeline.extract.backbones import Backbone, find_backbone
-from fusion_pipeline.extract.models import construct
-from fusion_pipeline.extract.network import Network, build_network, find_preprocessing, with_trained_arguments
+from fusion_pipeline.extract.networks.backbones import Backbone, find_backbone
+from fusion_pipeline.extract.networks.models import construct
+from fusion_pipeline.extract.networks.network import Network, build_network, find_preprocessing, with_trained_arguments
 from tests.builders import N_CLASSES, SIZE, Tiny, random_module, write_pictures, write_weights
 from tests.extract.made import run
 

@@ -13,11 +13,11 @@ from timm.data.transforms_factory import create_transform
 
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.extract import producers
-from fusion_pipeline.extract.backbones import Backbone, Preprocessing, find_backbone
-from fusion_pipeline.extract.network import find_preprocessing, with_trained_arguments
-from fusion_pipeline.extract.preparation import NetworkInput
+from fusion_pipeline.extract.loading.preparation import NetworkInput
+from fusion_pipeline.extract.networks.backbones import Backbone, Preprocessing, find_backbone
+from fusion_pipeline.extract.networks.network import find_preprocessing, with_trained_arguments
+from fusion_pipeline.extract.networks.taps import PRE_LOGITS, tap_rule
 from fusion_pipeline.extract.producers import backbone_recipe, index_recipe
-from fusion_pipeline.extract.taps import PRE_LOGITS, tap_rule
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.store.identity import digest
 from tests.builders import write_picture

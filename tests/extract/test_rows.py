@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from fusion_pipeline.errors import UnusableDataError
-from fusion_pipeline.extract import loading
-from fusion_pipeline.extract.decoders import ThreadDecoder
-from fusion_pipeline.extract.decoding_process import Timed
-from fusion_pipeline.extract.loading import ImageLoader, Job, Taken, Task
+from fusion_pipeline.extract.loading import loader as loader_module
+from fusion_pipeline.extract.loading.decoders import ThreadDecoder
+from fusion_pipeline.extract.loading.decoding_process import Timed
+from fusion_pipeline.extract.loading.loader import ImageLoader, Job, Taken, Task
+from fusion_pipeline.extract.loading.preparation import Preparation, Prepared, PreparedImage
 from fusion_pipeline.extract.meter import Meter
-from fusion_pipeline.extract.preparation import Preparation, Prepared, PreparedImage
 from fusion_pipeline.extract.rows import PartitionRows, compute_partition
 from fusion_pipeline.images.decode import DecodeBudget, RawFile, Reason, read_file
 from tests.builders import write_picture
@@ -107,7 +107,7 @@ def test_few_images_are_read_ahead(paths: list[bytes], monkeypatch: pytest.Monke
         read.append(path)
         return read_file(path, budget)
 
-    monkeypatch.setattr(loading, "read_file", reading)
+    monkeypatch.setattr(loader_module, "read_file", reading)
     asked: list[int] = []
 
     def jobs() -> Iterator[Job]:
@@ -134,7 +134,7 @@ def ahead_of_the_first(paths: list[bytes], monkeypatch: pytest.MonkeyPatch, *pro
         read.append(path)
         return read_file(path, budget)
 
-    monkeypatch.setattr(loading, "read_file", reading)
+    monkeypatch.setattr(loader_module, "read_file", reading)
     tasks = [Task(producer, {"features": "float32"}) for producer in producers]
     jobs = (Job(number, paths[start : start + rows], tasks) for number, start in enumerate(range(0, ROWS, rows)))
     with loader() as images:
@@ -148,7 +148,7 @@ def test_as_many_are_read_ahead_as_a_network_takes(paths: list[bytes], monkeypat
     assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=20), Mean(batch_size=4)) == 20
     assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=500), rows=12) == 12
     assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=1)) == 2 * BATCH
-    monkeypatch.setattr(loading, "_BYTES_AHEAD", 16 * ToMean.n_bytes)
+    monkeypatch.setattr(loader_module, "_BYTES_AHEAD", 16 * ToMean.n_bytes)
     assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=32)) == 16
     assert ahead_of_the_first(paths, monkeypatch, Mean(batch_size=32), Mean("other", batch_size=32)) == 2 * BATCH
 

@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save
 from fusion_pipeline.errors import IntegrityError, RefusedError, StaleError, UnusableDataError, UsageError
 from fusion_pipeline.extract import backbone_target as backbone_target_module
 from fusion_pipeline.extract import passes as passes_module
-from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.engines.cuda import CudaEngine
-from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.network import Network
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.producers import BackboneProducer
 from fusion_pipeline.extract.repair import repair

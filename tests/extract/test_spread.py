@@ -20,11 +20,11 @@ from distributed import LocalCluster
 from fusion_pipeline.cluster import Cluster
 from fusion_pipeline.errors import ClusterError, UnusableDataError, UsageError
 from fusion_pipeline.extract import backbone_target, passes, targets
-from fusion_pipeline.extract.assignment import Assignment
+from fusion_pipeline.extract.cluster.assignment import Assignment
+from fusion_pipeline.extract.cluster.station import Station
+from fusion_pipeline.extract.cluster.worker import Worker
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.run import Extraction, extract
-from fusion_pipeline.extract.station import Station
-from fusion_pipeline.extract.worker import Worker
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.care.verify import verify_dataset

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fusion_pipeline.errors import RefusedError
-from fusion_pipeline.extract.backbones import Backbone, find_backbone
-from fusion_pipeline.extract.stated import StatedHash, hash_in_link, hash_in_name
-from fusion_pipeline.extract.weights import checked_sha256, file_sha256, locate_weights
+from fusion_pipeline.extract.networks.backbones import Backbone, find_backbone
+from fusion_pipeline.extract.networks.stated import StatedHash, hash_in_link, hash_in_name
+from fusion_pipeline.extract.networks.weights import checked_sha256, file_sha256, locate_weights
 from tests.builders import put_into_hub
 
 HELLO = "ce013625030ba8dba906f756967f9e9ca394464a"  # of git hash-object, for "hello" and a newline

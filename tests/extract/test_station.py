@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fusion_pipeline.errors import ClusterError
-from fusion_pipeline.extract import station
-from fusion_pipeline.extract.station import Station, leave_work, work_on
+from fusion_pipeline.extract.cluster import station
+from fusion_pipeline.extract.cluster.station import Station, leave_work, work_on
 
 
 class Built(list["Built"]):

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save
 
 from fusion_pipeline.errors import IncompleteError, RefusedError, UsageError
-from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.weights import file_sha256, fit_tensors, load_tensors, locate_weights
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.weights import file_sha256, fit_tensors, load_tensors, locate_weights
 from tests.builders import N_CLASSES, Tiny, random_module
 
 

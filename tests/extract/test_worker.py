@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fusion_pipeline.errors import ClusterError
-from fusion_pipeline.extract.assignment import Assignment
+from fusion_pipeline.extract.cluster.assignment import Assignment
+from fusion_pipeline.extract.cluster.worker import Worker, check_worker
 from fusion_pipeline.extract.index_target import IndexTarget
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.worker import Worker, check_worker
 from fusion_pipeline.images.index import list_image_folder
 from tests.builders import Tiny, write_pictures
 

@@ -50,7 +50,7 @@ def copy_stores(
     all_versions: bool,
 ) -> None:
     """Copy stores from the first place to the second, and say what became of each."""
-    from fusion_pipeline.extract.backbones import expand_names, split_names
+    from fusion_pipeline.extract.networks.backbones import expand_names, split_names
     from fusion_pipeline.store.care.selection import select_stores
     from fusion_pipeline.store.care.transfer import transfer
 

@@ -41,7 +41,7 @@ def export(names: tuple[str, ...], target: str, file_format: str, settings: Sett
     Example:
       fusion cache export xception resnet50 --to features --format parquet
     """
-    from fusion_pipeline.extract.backbones import split_names
+    from fusion_pipeline.extract.networks.backbones import split_names
     from fusion_pipeline.store.care import export as exporting
     from fusion_pipeline.store.care.selection import name_stores
 

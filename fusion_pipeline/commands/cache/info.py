@@ -38,7 +38,7 @@ def info(names: tuple[str, ...], settings: Settings, console: Console) -> None:
     Example:
       fusion cache info xception
     """
-    from fusion_pipeline.extract.backbones import split_names
+    from fusion_pipeline.extract.networks.backbones import split_names
     from fusion_pipeline.store.care.selection import name_stores, select_stores
 
     home, dataset = inputs.opened_cache(settings), inputs.chosen_dataset(settings)

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 
 from fusion_pipeline.errors import UsageError, printable
-from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines.compiled import CompiledEngine, NotCompiledError, missing_compiler
 from fusion_pipeline.extract.engines.cuda import CudaEngine
 from fusion_pipeline.extract.engines.eager import EagerEngine
 from fusion_pipeline.extract.engines.engine import Engine
-from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.networks.backbones import Preprocessing
+from fusion_pipeline.extract.networks.network import Network
 from fusion_pipeline.extract.plan import Plan
 
 CPU_BATCH_SIZE = 32

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines.eager import EagerEngine, autocast
 from fusion_pipeline.extract.engines.engine import Engine, Outputs
-from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.networks.backbones import Preprocessing
+from fusion_pipeline.extract.networks.network import Network
 
 TOLERANCE = 1e-3
 """Greatest difference from the eager network that is taken, over the greatest feature."""

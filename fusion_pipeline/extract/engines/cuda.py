@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from fusion_pipeline.errors import ClusterError, printable
-from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines.eager import autocast, exact
 from fusion_pipeline.extract.engines.engine import Engine, Outputs, despite_lack_of_memory
-from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.networks.backbones import Preprocessing
+from fusion_pipeline.extract.networks.network import Network
 from fusion_pipeline.extract.plan import LAYOUTS
 
 _FORMATS = dict(zip(LAYOUTS, (torch.channels_last, torch.contiguous_format), strict=True))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines.engine import Engine, Outputs
-from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.networks.backbones import Preprocessing
+from fusion_pipeline.extract.networks.network import Network
 
 
 class EagerEngine(Engine):

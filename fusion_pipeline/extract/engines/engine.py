@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from fusion_pipeline.errors import ClusterError, printable
-from fusion_pipeline.extract.backbones import Preprocessing
-from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.networks.backbones import Preprocessing
+from fusion_pipeline.extract.networks.network import Network
 
 Result = TypeVar("Result")
 Outputs = tuple[np.ndarray, np.ndarray | None]

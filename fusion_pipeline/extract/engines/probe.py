@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines.eager import EagerEngine
 from fusion_pipeline.extract.engines.engine import Engine
-from fusion_pipeline.extract.network import Network
+from fusion_pipeline.extract.networks.backbones import Preprocessing
+from fusion_pipeline.extract.networks.network import Network
 
 _IMAGES = 2
 

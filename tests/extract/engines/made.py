@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines import choice, cuda
 from fusion_pipeline.extract.engines.cuda import CudaEngine
 from fusion_pipeline.extract.engines.eager import autocast
-from fusion_pipeline.extract.network import Network, build_network, find_preprocessing
+from fusion_pipeline.extract.networks.backbones import Preprocessing
+from fusion_pipeline.extract.networks.network import Network, build_network, find_preprocessing
 from tests.builders import Tiny
 
 

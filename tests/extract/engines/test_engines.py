@@ -13,7 +13,6 @@ import torch
 import torch._inductor.config as inductor
 
 from fusion_pipeline.errors import ClusterError, UsageError
-from fusion_pipeline.extract.backbones import Preprocessing
 from fusion_pipeline.extract.engines import choice, compiled
 from fusion_pipeline.extract.engines.before import as_before
 from fusion_pipeline.extract.engines.choice import choose_engine, is_worth_compiling
@@ -22,6 +21,7 @@ from fusion_pipeline.extract.engines.cuda import CudaEngine
 from fusion_pipeline.extract.engines.eager import EagerEngine
 from fusion_pipeline.extract.engines.engine import Engine, Outputs
 from fusion_pipeline.extract.engines.probe import batch_drift, probe_deviation
+from fusion_pipeline.extract.networks.backbones import Preprocessing
 from fusion_pipeline.extract.plan import Plan
 from tests.builders import Tiny
 from tests.extract.engines.made import built, difference, pretend_gpu, some_images

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from fusion_pipeline.extract.decoders import make_decoder
-from fusion_pipeline.extract.loading import ImageLoader, Job, Loaded, Task
+from fusion_pipeline.extract.loading.decoders import make_decoder
+from fusion_pipeline.extract.loading.loader import ImageLoader, Job, Loaded, Task
+from fusion_pipeline.extract.loading.preparation import Preparation
 from fusion_pipeline.extract.meter import THREAD_STAGES, Meter
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.preparation import Preparation
 from fusion_pipeline.extract.producers import BackboneProducer, Producer
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.images.listing import ImageListing

@@ -12,12 +12,12 @@ from typing import Any
 from torch import nn
 
 from fusion_pipeline.errors import FusionError, UsageError, printable
-from fusion_pipeline.extract import hub
-from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.models import outline
-from fusion_pipeline.extract.network import find_preprocessing, with_trained_arguments
-from fusion_pipeline.extract.taps import tap
-from fusion_pipeline.extract.weights import is_published, weights_at_hand
+from fusion_pipeline.extract.networks import hub
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.models import outline
+from fusion_pipeline.extract.networks.network import find_preprocessing, with_trained_arguments
+from fusion_pipeline.extract.networks.taps import tap
+from fusion_pipeline.extract.networks.weights import is_published, weights_at_hand
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from operator import itemgetter
 import numpy as np
 
 from fusion_pipeline.errors import ClusterError, UnusableDataError, printable
-from fusion_pipeline.extract.decoders import Decoder
+from fusion_pipeline.extract.loading.decoders import Decoder
+from fusion_pipeline.extract.loading.preparation import Preparation, Prepared, PreparedImage
 from fusion_pipeline.extract.meter import Meter
-from fusion_pipeline.extract.preparation import Preparation, Prepared, PreparedImage
 from fusion_pipeline.extract.producers import Producer
 from fusion_pipeline.images.decode import DecodeBudget, Place, Reason, place_name, read_file
 

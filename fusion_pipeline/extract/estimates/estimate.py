@@ -6,13 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fusion_pipeline.extract import producers
-from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.draft import Draft, StorePlan, Work
 from fusion_pipeline.extract.engines.choice import find_device
-from fusion_pipeline.extract.forecast import Forecaster, Outlook, PlannedArray, State, planned_arrays, published_arrays
+from fusion_pipeline.extract.estimates.draft import Draft, StorePlan, Work
+from fusion_pipeline.extract.estimates.forecast import (
+    Forecaster,
+    Outlook,
+    PlannedArray,
+    State,
+    planned_arrays,
+    published_arrays,
+)
+from fusion_pipeline.extract.estimates.sampling import Sample, load_sample, time_forward
 from fusion_pipeline.extract.index_target import IndexTarget
+from fusion_pipeline.extract.networks.backbones import Backbone
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.sampling import Sample, load_sample, time_forward
 from fusion_pipeline.images.index import refuse_cache_inside
 from fusion_pipeline.images.listing import ImageListing
 from fusion_pipeline.store import Cache

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load as load_safetensors
 
 from fusion_pipeline.errors import IncompleteError, RefusedError, UsageError, printable
-from fusion_pipeline.extract import hub
-from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.conversion import convert_tensors
+from fusion_pipeline.extract.networks import hub
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.conversion import convert_tensors
 from fusion_pipeline.store.identity import digest_bytes
 
 _PACKAGE = "package:"

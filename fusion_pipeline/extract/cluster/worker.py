@@ -11,11 +11,11 @@ from typing import Any
 
 from fusion_pipeline import __version__
 from fusion_pipeline.errors import ClusterError, IncompleteError, UsageError, printable
-from fusion_pipeline.extract.assignment import Assignment, Done, Maker
 from fusion_pipeline.extract.backbone_target import BackboneTarget
+from fusion_pipeline.extract.cluster.assignment import Assignment, Done, Maker
 from fusion_pipeline.extract.engines.choice import check_engine, find_device
 from fusion_pipeline.extract.index_target import IndexTarget
-from fusion_pipeline.extract.loading import ImageLoader
+from fusion_pipeline.extract.loading.loader import ImageLoader
 from fusion_pipeline.extract.meter import Meter
 from fusion_pipeline.extract.passes import Passes, silent
 from fusion_pipeline.extract.rows import PartitionRows

@@ -10,10 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from fusion_pipeline.errors import ClusterError, UsageError
-from fusion_pipeline.extract.decoding_process import Timed, decode_timed, enter_service, is_in_service, serve
+from fusion_pipeline.extract.loading.decoding_process import Timed, decode_timed, enter_service, is_in_service, serve
+from fusion_pipeline.extract.loading.preparation import Preparation, PreparedImage
+from fusion_pipeline.extract.loading.slots import Slots
 from fusion_pipeline.extract.options import Options
-from fusion_pipeline.extract.preparation import Preparation, PreparedImage
-from fusion_pipeline.extract.slots import Slots
 from fusion_pipeline.images.decode import DecodeBudget
 
 _GUARD = "put what it does below 'if __name__ == \"__main__\":', or decode in threads"
@@ -103,7 +103,7 @@ class ProcessDecoder(Decoder):
     def __init__(self, budget: DecodeBudget, workers: int, preparations: Sequence[Preparation]) -> None:
         # Neither fork, which copies locks that other threads hold, nor spawn, which imports everything anew each time.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["fusion_pipeline.extract.preloaded"])
+        context.set_forkserver_preload(["fusion_pipeline.extract.loading.preloaded"])
         self._slots = Slots(sum(preparation.n_bytes for preparation in set(preparations)), least=workers)
         self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=enter_service, initargs=(budget,))
         # One is started at once, for it takes seconds, and alone: what is wrong with it would be so with all of them.

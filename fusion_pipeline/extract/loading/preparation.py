@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from fusion_pipeline.extract.backbones import Preprocessing
+from fusion_pipeline.extract.networks.backbones import Preprocessing
 from fusion_pipeline.images.decode import DecodeBudget, Reason, decode
 from fusion_pipeline.images.thumbnails import THUMBNAIL_SIZES, thumbnails
 

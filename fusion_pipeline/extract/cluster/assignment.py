@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusion_pipeline import __version__
-from fusion_pipeline.extract.backbones import Backbone
 from fusion_pipeline.extract.meter import Meter
+from fusion_pipeline.extract.networks.backbones import Backbone
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.images.listing import ImageListing

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from fusion_pipeline.errors import UsageError, printable
-from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.models import knows_imagenet, outline
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.models import knows_imagenet, outline
 
 CLASSIFIER_INPUT = "input of the classifier, averaged over positions"
 """What an identity says of features that the classifier takes in, or that a network without one gives."""

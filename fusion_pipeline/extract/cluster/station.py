@@ -6,8 +6,8 @@ import asyncio
 import threading
 
 from fusion_pipeline.errors import ClusterError
-from fusion_pipeline.extract.assignment import Assignment, Done
-from fusion_pipeline.extract.worker import Worker
+from fusion_pipeline.extract.cluster.assignment import Assignment, Done
+from fusion_pipeline.extract.cluster.worker import Worker
 
 _IDLE_SECONDS = 60.0
 _LEAVE_SECONDS = 10.0

@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fusion_pipeline.errors import UsageError, printable
-from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.networks.backbones import Backbone
 
 # ImageNet-1k, and what timm's weights know of ImageNet-12k, -21k and -22k. Other published heads are projections into
 # the space of a text encoder (CLIP), or know other labels.

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fusion_pipeline.errors import UsageError
-from fusion_pipeline.extract.assignment import Assignment, Done, Maker
 from fusion_pipeline.extract.backbone_target import BackboneTarget
-from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract.cluster.assignment import Assignment, Done, Maker
+from fusion_pipeline.extract.cluster.station import leave_work, work_on
 from fusion_pipeline.extract.engines.choice import find_device
+from fusion_pipeline.extract.networks.backbones import Backbone
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.passes import Crew, Passes
-from fusion_pipeline.extract.station import leave_work, work_on
 from fusion_pipeline.extract.targets import greatest
 from fusion_pipeline.images.decode import Reason
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import torch
 
 from fusion_pipeline.errors import FusionError, IncompleteError, RefusedError, UsageError, printable
-from fusion_pipeline.extract.backbones import Backbone
-from fusion_pipeline.extract.models import timm_config, torchvision_weights
-from fusion_pipeline.extract.stated import StatedHash, hash_in_link, hash_in_name, refuse_other_bytes
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.models import timm_config, torchvision_weights
+from fusion_pipeline.extract.networks.stated import StatedHash, hash_in_link, hash_in_name, refuse_other_bytes
 
 PREFIX = "hub:"
 

@@ -9,7 +9,7 @@ from importlib import import_module
 # back, for not all of them need be ours.
 _before = signal.signal(signal.SIGINT, signal.SIG_IGN)
 try:
-    import_module("fusion_pipeline.extract.decoding_process")
+    import_module("fusion_pipeline.extract.loading.decoding_process")
     import_module("timm.data.transforms_factory")
 finally:
     signal.signal(signal.SIGINT, _before)

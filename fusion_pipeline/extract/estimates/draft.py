@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from fusion_pipeline.extract import hub, producers
-from fusion_pipeline.extract.backbones import Backbone
+from fusion_pipeline.extract import producers
 from fusion_pipeline.extract.engines.before import as_before
 from fusion_pipeline.extract.engines.choice import (
     COMPILE_SECONDS,
@@ -18,7 +17,7 @@ from fusion_pipeline.extract.engines.choice import (
     foresee_engine,
 )
 from fusion_pipeline.extract.engines.compiled import CompiledEngine
-from fusion_pipeline.extract.forecast import (
+from fusion_pipeline.extract.estimates.forecast import (
     ANY_WEIGHTS,
     Outlook,
     PlannedArray,
@@ -26,17 +25,19 @@ from fusion_pipeline.extract.forecast import (
     planned_arrays,
     published_arrays,
 )
-from fusion_pipeline.extract.network import (
+from fusion_pipeline.extract.networks import hub
+from fusion_pipeline.extract.networks.backbones import Backbone
+from fusion_pipeline.extract.networks.network import (
     Network,
     build_network,
     build_untrained,
     find_preprocessing,
     with_trained_arguments,
 )
+from fusion_pipeline.extract.networks.taps import tap_rule
+from fusion_pipeline.extract.networks.weights import checked_sha256, is_published, locate_weights, weights_at_hand
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.plan import Plan
-from fusion_pipeline.extract.taps import tap_rule
-from fusion_pipeline.extract.weights import checked_sha256, is_published, locate_weights, weights_at_hand
 from fusion_pipeline.store.identity import Recipe
 from fusion_pipeline.store.layout import GroupEncoder
 

@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fusion_pipeline.errors import UsageError, printable
-from fusion_pipeline.extract.backbones import Backbone, Preprocessing
-from fusion_pipeline.extract.models import construct, implied_arguments, own_preprocessing
-from fusion_pipeline.extract.taps import tap
-from fusion_pipeline.extract.weights import fit_tensors, load_tensors
+from fusion_pipeline.extract.networks.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.networks.models import construct, implied_arguments, own_preprocessing
+from fusion_pipeline.extract.networks.taps import tap
+from fusion_pipeline.extract.networks.weights import fit_tensors, load_tensors
 
 _HEAD_TOLERANCE = 1e-4
 _PROBE_IMAGES = 2

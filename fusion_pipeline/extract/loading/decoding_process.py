@@ -12,8 +12,8 @@ from functools import cache
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any, NamedTuple
 
-from fusion_pipeline.extract.preparation import Preparation, Prepared, PreparedImage, decode_and_prepare
-from fusion_pipeline.extract.slots import Placed, Slot, view
+from fusion_pipeline.extract.loading.preparation import Preparation, Prepared, PreparedImage, decode_and_prepare
+from fusion_pipeline.extract.loading.slots import Placed, Slot, view
 from fusion_pipeline.images.decode import DecodeBudget, Reason
 
 

@@ -1,0 +1,1 @@
+"""What an extraction would compute, write and take, before anything is written."""
