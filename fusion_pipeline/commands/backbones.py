@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusion_pipeline.commands import inputs
+from fusion_pipeline.commands import shelf
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.lines import backbone_lines
 from fusion_pipeline.commands.options import uses
@@ -37,7 +37,7 @@ def backbones(pattern: str | None, everything: bool, settings: Settings, console
       fusion backbones dinov2
       fusion backbones 'timm:convnext*in1k' --all
     """
-    records = inputs.listed_backbones(settings, pattern)
+    records = shelf.listed_backbones(settings, pattern)
     shown = records if everything else dict(islice(records.items(), _SHOWN))
     from fusion_pipeline.extract.networks.catalogue import describe_all
 

@@ -11,13 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusion_pipeline.commands import clusters, shelf
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import FusionError, IncompleteError, UsageError, printable
 
 if TYPE_CHECKING:
-    from fusion_pipeline.cluster import Cluster
     from fusion_pipeline.extract.estimates.estimate import Estimate
-    from fusion_pipeline.extract.networks.backbones import Backbone
     from fusion_pipeline.extract.options import Options
     from fusion_pipeline.extract.passes import Progress
     from fusion_pipeline.extract.repair import Repair
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from fusion_pipeline.predict import Predictor
     from fusion_pipeline.store import Cache
     from fusion_pipeline.train.run import Training
-
-_OF_A_CLUSTER = frozenset({"tls_ca", "tls_cert", "tls_key", "insecure", "resources"})
-_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def image_folder(
@@ -139,20 +135,6 @@ def named_datasets(home: Cache, names: Sequence[str]) -> list[str]:
     return found
 
 
-def chosen_backbones(settings: Settings, names: Sequence[str]) -> tuple[Backbone, ...]:
-    """Return the records of the backbones that were asked for: those named, or the configuration's."""
-    from fusion_pipeline.extract.networks.backbones import expand_names, find_backbone
-
-    expanded = expand_names(names or settings.backbones, settings.backbones)
-    if not expanded:
-        raise UsageError(
-            "Which backbones? Give --backbone xception (fusion backbones lists them), or write "
-            'backbones = ["xception"] into fusion.toml.'
-        )
-    records = [find_backbone(name, settings.backbone) for name in expanded]
-    return tuple(_with_weights(record, settings.weights, alone=len(records) == 1) for record in records)
-
-
 def extraction_options(settings: Settings) -> Options:
     """Return how stage one runs."""
     from fusion_pipeline.extract.options import Options
@@ -177,55 +159,11 @@ def extraction_options(settings: Settings) -> Options:
     )
 
 
-def configured_backbone(settings: Settings, name: str) -> Backbone | None:
-    """Return the record of a backbone that a model names, or None if nothing at hand knows it."""
-    from fusion_pipeline.extract.networks.backbones import KNOWN, find_backbone
-
-    if name not in KNOWN and name not in settings.backbone and ":" not in name:
-        return None
-    record = find_backbone(name, settings.backbone)
-    if settings.weights is not None and Path(settings.weights).expanduser().is_dir():
-        return _with_file_in(Path(settings.weights).expanduser(), record)
-    return _with_weights(record, settings.weights, alone=True)
-
-
-def listed_backbones(settings: Settings, pattern: str | None) -> dict[str, Backbone | FusionError]:
-    """Return the backbones that go by a name, or all that match a pattern: the record, or what is wrong with it."""
-    from fusion_pipeline.extract.networks.backbones import KNOWN
-
-    names: Sequence[str] = sorted({*KNOWN, *settings.backbone})
-    if pattern is not None:
-        from fusion_pipeline.extract.networks.catalogue import search
-
-        names = search(pattern, {name: _stated_model(settings, name) for name in names})
-    return {name: _listed_backbone(settings, name, alone=len(names) == 1) for name in names}
-
-
-def _stated_model(settings: Settings, name: str) -> str:
-    from fusion_pipeline.extract.networks.backbones import KNOWN
-
-    known = KNOWN[name].model if name in KNOWN else ""
-    return str(settings.backbone.get(name, {}).get("model", known))
-
-
-def _listed_backbone(settings: Settings, name: str, *, alone: bool) -> Backbone | FusionError:
-    from fusion_pipeline.extract.networks.backbones import find_backbone
-
-    try:
-        record = find_backbone(name, settings.backbone)
-    except FusionError as error:
-        return error
-    folder = None if settings.weights is None else Path(settings.weights).expanduser()
-    if folder is None or folder.is_dir():
-        return record if folder is None else _with_file_in(folder, record)
-    return _with_weights(record, settings.weights, alone=alone)  # one file is of one backbone
-
-
 def load_predictor(settings: Settings, model: str | Path) -> Predictor:
     """Load a model with its networks, from where the settings say."""
     from fusion_pipeline.predict import Predictor
 
-    return Predictor(model, lambda name: configured_backbone(settings, name), extraction_options(settings))
+    return Predictor(model, lambda name: shelf.configured_backbone(settings, name), extraction_options(settings))
 
 
 def opened_cache(settings: Settings) -> Cache:
@@ -257,7 +195,7 @@ def run_repair(
     home = opened_cache(settings)
     chosen = named_dataset(settings, home)
     folder, options = _images_at_hand(settings, tell), extraction_options(settings)
-    find = functools.partial(configured_backbone, settings)
+    find = functools.partial(shelf.configured_backbone, settings)
     result = repair(folder, home, find, options, progress, tell, dataset=chosen, semantic=semantic)
     if not (result.looked_at or result.restored):
         raise no_store("to repair", home, chosen)
@@ -293,12 +231,12 @@ def run_extraction(
     """Extract what the settings ask for."""
     from fusion_pipeline.extract.run import extract
 
-    backbones = chosen_backbones(settings, names)
+    backbones = shelf.chosen_backbones(settings, names)
     options = replace(extraction_options(settings), anew=anew)
     if settings.scheduler is None:
-        _refuse_without_scheduler(settings)
+        clusters.refuse_without_scheduler(settings)
         return extract(folder, backbones, opened_cache(settings), options, progress, tell)
-    with opened_cluster(settings, settings.scheduler) as cluster:
+    with clusters.opened_cluster(settings, settings.scheduler) as cluster:
         return extract(folder, backbones, opened_cache(settings), options, progress, tell, cluster)
 
 
@@ -306,52 +244,13 @@ def run_estimate(
     settings: Settings, folder: ImageListing, home: Cache, names: Sequence[str], *, anew: bool
 ) -> Estimate:
     """Return what the extraction that the settings ask for would do."""
-    from fusion_pipeline.cluster import check_address
     from fusion_pipeline.extract.estimates.estimate import estimate
 
-    backbones = chosen_backbones(settings, names)
+    backbones = shelf.chosen_backbones(settings, names)
     options = replace(extraction_options(settings), anew=anew)
     if settings.scheduler is not None:
-        tls, _ = _cluster_files(settings), [_resource(text) for text in settings.resources]
-        check_address(settings.scheduler, has_tls=bool(tls), insecure=settings.insecure)
+        clusters.check_cluster(settings, settings.scheduler)
     return estimate(folder, backbones, home, options)
-
-
-def _refuse_without_scheduler(settings: Settings) -> None:
-    """Refuse options that only a cluster has a use for; in fusion.toml they may stand for the runs that have one."""
-    useless = sorted(settings.given & _OF_A_CLUSTER)
-    if useless:
-        named = ", ".join(f"--{key.replace('_', '-')}" for key in useless)
-        raise UsageError(f"Without --scheduler there is nothing that {named} could apply to. Give --scheduler as well.")
-
-
-def opened_cluster(settings: Settings, address: str) -> Cluster:
-    """Return the Dask cluster that the settings name."""
-    from fusion_pipeline.cluster import Cluster, Tls
-
-    named = _cluster_files(settings)
-    resources = dict(map(_resource, settings.resources))
-    return Cluster(address, tls=Tls(*named) if named else None, insecure=settings.insecure, resources=resources)
-
-
-def _cluster_files(settings: Settings) -> list[str]:
-    """Return the files that a TLS connection needs: all three, or none."""
-    files = [settings.tls_ca, settings.tls_cert, settings.tls_key]
-    named = [os.path.expanduser(file) for file in files if file is not None]
-    if 0 < len(named) < len(files):
-        raise UsageError("--tls-ca, --tls-cert and --tls-key go together: give all three.")
-    for file in named:
-        if not os.path.isfile(file):
-            raise IncompleteError(f"There is no file '{printable(file)}'. Check --tls-ca, --tls-cert and --tls-key.")
-    return named
-
-
-def _resource(text: str) -> tuple[str, float]:
-    name, _, amount = text.partition("=")
-    try:
-        return name, float(amount)
-    except ValueError:
-        raise UsageError(f"--resources '{printable(text)}' is none. Give NAME=N, such as GPU=1.") from None
 
 
 def run_training(
@@ -379,40 +278,3 @@ def run_training(
         seed=settings.seed,
         progress=progress,
     )
-
-
-def _file_in(folder: Path, name: str) -> Path | None:
-    found = (folder / f"{name}{suffix}" for suffix in _SUFFIXES)
-    return next((file for file in found if file.is_file()), None)
-
-
-def _with_file_in(folder: Path, backbone: Backbone) -> Backbone:
-    """Point a backbone at its file in a folder, if it has one there."""
-    file = _file_in(folder, backbone.name)
-    return backbone if file is None else replace(backbone, weights=str(file), in_order=False)
-
-
-def _with_weights(backbone: Backbone, weights: str | None, *, alone: bool) -> Backbone:
-    """Point a backbone at ``--weights``: the file itself, or the backbone's file in that folder.
-
-    A folder may lack the file of a backbone that says itself where its weights are.
-    """
-    if weights is None:
-        return backbone
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        file = _file_in(path, backbone.name)
-        if file is None and backbone.weights is None:
-            raise IncompleteError(
-                f"'{printable(weights)}' has no {printable(backbone.name)}.safetensors, .pth or .pt. Put it there, "
-                "name it in fusion.toml, or leave out --weights to take what the library publishes."
-            )
-        return _with_file_in(path, backbone)
-    if not path.is_file():
-        raise IncompleteError(f"No weights at '{printable(weights)}'. Correct --weights or FUSION_WEIGHTS.")
-    if not alone:
-        raise UsageError(
-            f"--weights '{printable(weights)}' is one file for several backbones. Name one backbone, or give a folder "
-            "of BACKBONE.safetensors files."
-        )
-    return replace(backbone, weights=str(path), in_order=False)

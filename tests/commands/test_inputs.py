@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fusion_pipeline.commands import inputs
+from fusion_pipeline.commands import inputs, shelf
 from fusion_pipeline.commands.options import _OPTIONS
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import UsageError
@@ -255,9 +255,9 @@ def test_weights_of_ones_own_are_not_in_order(tmp_path: Path) -> None:
     file = tmp_path / "efficientnet_lite0.pth"
     file.touch()
     for weights in (file, tmp_path):
-        (record,) = inputs.chosen_backbones(Settings(weights=str(weights)), ["efficientnet_lite0"])
+        (record,) = shelf.chosen_backbones(Settings(weights=str(weights)), ["efficientnet_lite0"])
         assert (record.weights, record.in_order) == (str(file), False)
-    (other,) = inputs.chosen_backbones(Settings(weights=str(tmp_path)), ["efficientnet_lite1"])
+    (other,) = shelf.chosen_backbones(Settings(weights=str(tmp_path)), ["efficientnet_lite1"])
     assert other == find_backbone("efficientnet_lite1", {})
 
 
@@ -265,16 +265,16 @@ def test_backbones_that_a_model_names() -> None:
     """A known one, one with a table, any of a library; only what nobody knows is left to the model's memory."""
     tables = {"mine": {"model": "timm:resnet18"}}
     for name, model in (("xception", "timm:legacy_xception.tf_in1k"), ("mine", "timm:resnet18"), ("timm:a", "timm:a")):
-        record = inputs.configured_backbone(Settings(backbone=tables), name)
+        record = shelf.configured_backbone(Settings(backbone=tables), name)
         assert record is not None
         assert record.model == model
-    assert inputs.configured_backbone(Settings(backbone=tables), "theirs") is None
+    assert shelf.configured_backbone(Settings(backbone=tables), "theirs") is None
 
 
 @pytest.mark.parametrize("table", [{"model": "resnet18"}, {"weights": "x.pth"}, {"model": "tim:resnet18"}])
 def test_broken_tables_are_not_passed_over(table: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="mine"):
-        inputs.configured_backbone(Settings(backbone={"mine": table}), "mine")
+        shelf.configured_backbone(Settings(backbone={"mine": table}), "mine")
 
 
 def test_numbers_that_are_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
