@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from distributed import Client, Future, LocalCluster
 
-from fusion_pipeline import calls as calls_module
 from fusion_pipeline import cluster as cluster_module
 from fusion_pipeline.cluster import Cluster, check_address
+from fusion_pipeline.cluster import calls as calls_module
 from fusion_pipeline.errors import ClusterError, RefusedError, UsageError
 from tests import calls
 

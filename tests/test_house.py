@@ -49,7 +49,7 @@ LAYERS = {
 
 # Which part may load what, anywhere in its files.
 RESTRICTED = {
-    "dask": {"executors"},
+    "dask": {"executors", "cluster"},
     "distributed": {"cluster"},
     "torch": {"extract", "train"},
     "timm": {"extract"},

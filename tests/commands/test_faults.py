@@ -28,7 +28,7 @@ def test_no_images_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_no_such_folder(here: Path) -> None:
-    assert "no folder" in failure(10, "extract", "--data", "nowhere")
+    assert "There is nothing at" in failure(10, "extract", "--data", "nowhere")
 
 
 def test_an_empty_folder(here: Path) -> None:

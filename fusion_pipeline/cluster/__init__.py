@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from fusion_pipeline.calls import Calls, Item, Result, is_there, suited_threads
+from fusion_pipeline.cluster.calls import Calls, Item, Result, is_there, suited_threads
 from fusion_pipeline.errors import ClusterError, RefusedError, UsageError, printable
 
 CONNECT_SECONDS = 15
