@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,13 @@ class Command:
         assert self.process.exitcode is not None, "the command hangs"
         return self.process.exitcode
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal that stops or kills it; return once no thread of it runs any more."""
+        pid = self.process.pid or 0
+        os.kill(pid, number)
+        while not all(state in "TtZX" for state in _states(pid)):
+            time.sleep(0.001)
+
     @property
     def errors(self) -> str:
         """What it wrote to stderr."""
@@ -56,6 +65,13 @@ class Command:
     def document(self) -> Any:
         """The JSON document that it wrote to stdout."""
         return json.loads(self._output.read_text())
+
+
+def _states(pid: int) -> Iterator[str]:
+    """Yield what the threads of a process are at, a letter each, as proc(5) has them."""
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):
+            yield path.read_text().rpartition(")")[2].split()[0]
 
 
 def _main(

@@ -37,7 +37,7 @@ def test_nothing_is_collected(desk: Desk, tally: Tally, tmp_path: Path, hours: i
     with tally.fault():
         extraction = desk.start(cache, *ONE, name="extraction")
         wait_until(lambda: list(cache.glob(f"{DATASET}/attempts/small_resnet-*/done/*.json")), extraction)
-        os.kill(extraction.process.pid or 0, end)
+        extraction.send(end)
         before = tree_bytes(cache)
         collection = desk.command(*collect, before=[Clock(hours)])
         assert collection.wait() == 0, collection.errors

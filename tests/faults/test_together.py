@@ -67,7 +67,7 @@ def test_training_during_an_extraction(desk: Desk, tally: Tally, tmp_path: Path)
     with tally.fault():
         extraction = desk.start(cache, name="extraction")
         wait_until(lambda: list(cache.glob(f"{DATASET}/attempts/small_efficientnet-*/done/*.json")), extraction)
-        os.kill(extraction.process.pid or 0, signal.SIGSTOP)
+        extraction.send(signal.SIGSTOP)
         line = failure(desk.command(*train), 10)
         os.kill(extraction.process.pid or 0, signal.SIGCONT)
         assert "no finished store of backbone 'small_efficientnet'" in line
