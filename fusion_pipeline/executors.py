@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from fusion_pipeline.errors import ClusterError, UsageError
 
 Progress = Callable[[int], None]
+Found = Callable[["Handle", Any], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,9 @@ class Executor(Protocol):
         """
         ...
 
-    def gather(self, handles: Sequence[Handle], progress: Progress | None = None) -> list[Any]:
+    def gather(
+        self, handles: Sequence[Handle], progress: Progress | None = None, found: Found | None = None
+    ) -> list[Any]:
         """Run the calls and all that they wait for, each once, and return the results of `handles` in order.
 
         Parameters
@@ -66,6 +69,9 @@ class Executor(Protocol):
         handles : sequence of Handle
         progress : callable, optional
             Called with the number of finished calls after each of them.
+        found : callable, optional
+            Called in this process with each call and its result as soon as that is there: what is kept then is not
+            lost with calls that fail later.
 
         Raises
         ------
@@ -77,12 +83,20 @@ class Executor(Protocol):
         ...
 
 
-def _describe(function: Callable[..., Any], arguments: tuple[Any, ...], name: str | None) -> Handle:
+def describe(function: Callable[..., Any], arguments: tuple[Any, ...], name: str | None = None) -> Handle:
+    """Return the handle of a call, which nobody has begun."""
     return Handle(name or str(getattr(function, "__name__", function)), function, arguments)
 
 
-def _in_order(handles: Sequence[Handle]) -> list[Handle]:
-    """Return every needed call once, each after those that it waits for."""
+def in_order(handles: Sequence[Handle]) -> list[Handle]:
+    """Return every needed call once, each after those that it waits for.
+
+    Examples
+    --------
+    >>> one = describe(max, (1, 2), "one")
+    >>> [handle.name for handle in in_order([describe(pow, (one, 5), "two"), one])]
+    ['one', 'two']
+    """
     ordered: dict[Handle, None] = {}
 
     def visit(handle: Handle) -> None:
@@ -110,14 +124,18 @@ class LoopExecutor:
 
     def submit(self, function: Callable[..., Any], *arguments: Any, name: str | None = None) -> Handle:
         """Describe a call; see `Executor.submit`."""
-        return _describe(function, arguments, name)
+        return describe(function, arguments, name)
 
-    def gather(self, handles: Sequence[Handle], progress: Progress | None = None) -> list[Any]:
+    def gather(
+        self, handles: Sequence[Handle], progress: Progress | None = None, found: Found | None = None
+    ) -> list[Any]:
         """Run the calls in the order of their needs; see `Executor.gather`."""
         results: dict[Handle, Any] = {}
-        for handle in _in_order(handles):
+        for handle in in_order(handles):
             arguments = [results[value] if isinstance(value, Handle) else value for value in handle.arguments]
             results[handle] = handle.function(*arguments)
+            if found is not None:
+                found(handle, results[handle])
             if progress is not None:
                 progress(len(results))
         return [results[handle] for handle in handles]
@@ -127,22 +145,28 @@ class LoopExecutor:
 class _Watch:
     """Follows Dask through its callbacks: which calls run now, how many are done."""
 
-    names: dict[str, str]
+    calls: dict[str, Handle]
     progress: Progress | None
+    found: Found | None
     running: set[str] = field(default_factory=set)
     done: int = 0
 
     def before(self, key: Any, *_: Any) -> None:
         self.running.add(str(key))
 
-    def after(self, key: Any, *_: Any) -> None:
+    def after(self, key: Any, result: Any, *_: Any) -> None:
         self.running.discard(str(key))
-        self.done += str(key) in self.names
-        if self.progress is not None and str(key) in self.names:
+        handle = self.calls.get(str(key))
+        if handle is None:
+            return
+        self.done += 1
+        if self.found is not None:
+            self.found(handle, result)
+        if self.progress is not None:
             self.progress(self.done)
 
     def running_names(self) -> str:
-        return " or ".join(f"'{name}'" for key, name in self.names.items() if key in self.running)
+        return " or ".join(f"'{handle.name}'" for key, handle in self.calls.items() if key in self.running)
 
 
 @dataclass(frozen=True)
@@ -168,18 +192,20 @@ class DaskExecutor:
 
     def submit(self, function: Callable[..., Any], *arguments: Any, name: str | None = None) -> Handle:
         """Describe a call; see `Executor.submit`."""
-        return _describe(function, arguments, name)
+        return describe(function, arguments, name)
 
-    def gather(self, handles: Sequence[Handle], progress: Progress | None = None) -> list[Any]:
+    def gather(
+        self, handles: Sequence[Handle], progress: Progress | None = None, found: Found | None = None
+    ) -> list[Any]:
         """Run the calls as one Dask graph; see `Executor.gather`."""
         from dask.base import compute  # noqa: PLC0415 - importing Dask takes longer than most commands run
         from dask.callbacks import Callback  # noqa: PLC0415
 
-        ordered = _in_order(handles)
+        ordered = in_order(handles)
         if not ordered:
             return []
         keys = {handle: f"{position}: {handle.name}" for position, handle in enumerate(ordered)}
-        watch = _Watch({key: handle.name for handle, key in keys.items()}, progress)
+        watch = _Watch({key: handle for handle, key in keys.items()}, progress, found)
         # Every call is asked for, not only `handles`: Dask would otherwise merge chains of calls into one.
         graph = _delayed(ordered, keys)
         try:
@@ -192,8 +218,8 @@ class DaskExecutor:
             ) from error
         except Exception as error:
             _raise_original(error)
-        found = dict(zip(ordered, results, strict=True))
-        return [found[handle] for handle in handles]
+        known = dict(zip(ordered, results, strict=True))
+        return [known[handle] for handle in handles]
 
     @contextmanager
     def _scheduler(self) -> Iterator[dict[str, Any]]:

@@ -76,9 +76,9 @@ class Cluster:
 
         check_address(address, has_tls=tls is not None, insecure=insecure)
         self.address = address
-        self._resources = dict(resources or {})
+        self.resources = dict(resources or {})
         try:
-            self._client = Client(address, security=_security(tls), timeout=CONNECT_SECONDS, set_as_default=False)
+            self.client = Client(address, security=_security(tls), timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError) as error:
             raise ClusterError(
                 f"No scheduler answers at '{printable(address)}' ({printable(str(error))[:120]}). "
@@ -92,9 +92,9 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         logger = logging.getLogger("distributed.client")
         before = logger.level
-        if not is_there(self._client):  # of a scheduler that is lost it would show a traceback
+        if not is_there(self.client):  # of a scheduler that is lost it would show a traceback
             logger.setLevel(logging.CRITICAL)
-        self._client.close(timeout=5)
+        self.client.close(timeout=5)
         logger.setLevel(before)
 
     def map(
@@ -125,12 +125,12 @@ class Cluster:
         Exception
             Whatever a call raised.
         """
-        with self._failures():
-            calls: Calls[Item, Result] = Calls(self._client, function, shared, self._resources)
+        with self.failures():
+            calls: Calls[Item, Result] = Calls(self.client, function, shared, self.resources)
             try:
                 yield from calls.results(items, names)
             finally:
-                if is_there(self._client):
+                if is_there(self.client):
                     calls.cancel()
 
     def everywhere(self, function: Callable[..., object], *arguments: object) -> None:
@@ -138,33 +138,33 @@ class Cluster:
 
         It runs on the event loop of each worker, and a worker that does not answer is not waited for.
         """
-        if is_there(self._client):
+        if is_there(self.client):
             call = threading.Thread(target=self._run, args=(function, *arguments), daemon=True)
             call.start()
             call.join(EVERYWHERE_SECONDS)
 
     def _run(self, function: Callable[..., object], *arguments: object) -> None:
         with suppress(Exception, CancelledError):
-            self._client.run(function, *arguments, on_error="ignore")
+            self.client.run(function, *arguments, on_error="ignore")
 
     def _await_workers(self) -> None:
         try:
-            self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            self.client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         except TimeoutError:
-            self._client.close(timeout=5)
+            self.client.close(timeout=5)
             raise ClusterError(
                 f"The scheduler at '{printable(self.address)}' has no workers. Start some with {_START_WORKERS}."
             ) from None
-        if self._resources and not suited_threads(self._client, self._resources):
-            self._client.close(timeout=5)
-            wanted = " ".join(f"{printable(name)}={amount:g}" for name, amount in self._resources.items())
+        if self.resources and not suited_threads(self.client, self.resources):
+            self.client.close(timeout=5)
+            wanted = " ".join(f"{printable(name)}={amount:g}" for name, amount in self.resources.items())
             raise ClusterError(
                 f"No worker of '{printable(self.address)}' was started with the resources {wanted}. "
                 f"Start workers with '--resources \"{wanted}\"', or change --resources."
             )
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
+    def failures(self) -> Iterator[None]:
         """Turn a lost scheduler into one clear error."""
         from distributed.comm.core import CommClosedError  # noqa: PLC0415
 
@@ -172,7 +172,7 @@ class Cluster:
             yield
         except (CancelledError, FutureCancelledError, CommClosedError, TimeoutError) as error:
             lost = (
-                "dropped the calls: somebody restarted it, or cancelled them" if is_there(self._client) else "was lost"
+                "dropped the calls: somebody restarted it, or cancelled them" if is_there(self.client) else "was lost"
             )
             raise ClusterError(
                 f"The scheduler at '{printable(self.address)}' {lost} ({type(error).__name__}). "

@@ -18,8 +18,10 @@ Result = TypeVar("Result")
 PATIENCE_SECONDS = 600.0
 """For how long workers are waited for once there are none any more: those of a queue come back."""
 
+LOOK_SECONDS = 5.0
+"""How often workers are counted."""
+
 _AHEAD = 2
-_LOOK_SECONDS = 5.0
 _RESULT_SECONDS = 15
 
 
@@ -29,6 +31,43 @@ class _Begun(NamedTuple):
     future: Any
     item: Any
     name: str
+
+
+class Patience:
+    """Counts the workers now and then, and gives up once there have been none for long.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    resources : mapping of str to float
+        What a worker must have to count.
+    """
+
+    def __init__(self, client: Any, resources: Mapping[str, float]) -> None:
+        self._client = client
+        self._resources = resources
+        self._looked = self._seen = -float("inf")
+        self._threads = 0
+
+    def threads(self) -> int:
+        """Return how many threads the workers had when they were counted last.
+
+        Raises
+        ------
+        ClusterError
+            If there has been no worker for `PATIENCE_SECONDS`.
+        """
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS and is_there(self._client):
+            self._looked, self._threads = now, suited_threads(self._client, self._resources)
+            if self._threads or self._seen < 0:
+                self._seen = now
+            elif now - self._seen >= PATIENCE_SECONDS:
+                raise ClusterError(
+                    f"No worker has been there for {PATIENCE_SECONDS / 60:.0f} minutes. What is finished stays: start "
+                    "workers, and run the same command again."
+                )
+        return self._threads
 
 
 class Calls(Generic[Item, Result]):
@@ -67,8 +106,7 @@ class Calls(Generic[Item, Result]):
         self._shared = _submit_large(client, pickle.dumps((function, shared)))
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._begun: dict[str, _Begun] = {}
-        self._looked = self._seen = -float("inf")
-        self._threads = 0
+        self._patience = Patience(client, self._resources)
 
     def results(self, items: Sequence[Item], names: Sequence[str]) -> Iterator[tuple[Item, Result]]:
         """Call the function with each item; yield what is done first. See `Cluster.map`."""
@@ -79,8 +117,16 @@ class Calls(Generic[Item, Result]):
             if not self._begun:
                 return
             with suppress(queue.Empty):
-                begun = self._begun.pop(self._done.get(timeout=_LOOK_SECONDS).key)
-                result = self._result(begun)
+                begun = self._begun[self._done.get(timeout=LOOK_SECONDS).key]
+                try:
+                    result = self._result(begun)
+                except TimeoutError:
+                    if not is_there(self._client):
+                        raise
+                    # Its worker died before the result was fetched: it is made again.
+                    begun.future.add_done_callback(self._done.put)
+                    continue
+                del self._begun[begun.future.key]
                 begun.future.release()  # or its worker would keep the result, and make it again if another one dies
                 yield begun.item, result
 
@@ -95,29 +141,30 @@ class Calls(Generic[Item, Result]):
         future.add_done_callback(self._done.put)
 
     def _result(self, begun: _Begun) -> Any:
-        from distributed import KilledWorker  # noqa: PLC0415 - takes a second
-
-        try:
-            return begun.future.result(timeout=_RESULT_SECONDS)
-        except KilledWorker as error:
-            raise ClusterError(
-                f"{begun.name} was lost with its worker {error.allowed_failures + 1} times: too little memory? "
-                "What is finished stays: run the same command again, with fewer --workers or a smaller --batch-size."
-            ) from None
+        return result_of(begun.future, begun.name, "with fewer --workers or a smaller --batch-size")
 
     def _room(self) -> int:
         """Return how many calls are to be under way, by the workers that are there."""
-        now = time.monotonic()
-        if now - self._looked >= _LOOK_SECONDS and is_there(self._client):
-            self._looked, self._threads = now, suited_threads(self._client, self._resources)
-            if self._threads or self._seen < 0:
-                self._seen = now
-            elif now - self._seen >= PATIENCE_SECONDS:
-                raise ClusterError(
-                    f"No worker has been there for {PATIENCE_SECONDS / 60:.0f} minutes. What is finished stays: start "
-                    "workers, and run the same command again."
-                )
-        return max(_AHEAD * self._threads, 1)
+        return max(_AHEAD * self._patience.threads(), 1)
+
+
+def result_of(future: Any, name: str, advice: str) -> Any:
+    """Return the result of a future that is done.
+
+    Raises
+    ------
+    ClusterError
+        If its worker died, and the next ones too.
+    """
+    from distributed import KilledWorker  # noqa: PLC0415 - takes a second
+
+    try:
+        return future.result(timeout=_RESULT_SECONDS)
+    except KilledWorker as error:
+        raise ClusterError(
+            f"{name} was lost with its worker {error.allowed_failures + 1} times: too little memory? "
+            f"What is finished stays: run the same command again, {advice}."
+        ) from None
 
 
 def is_there(client: Any) -> bool:
