@@ -15,6 +15,9 @@ from fusion_pipeline.config import Settings
 if TYPE_CHECKING:
     from fusion_pipeline.train.statistics.published import Audit, Fit
 
+# Of so many sizes all counts of right images are shown; of more, only those of parts of the data set.
+_FEW = 3
+
 
 @click.command()
 @click.argument("percentages", metavar="PERCENT...", nargs=-1, required=True)
@@ -47,7 +50,8 @@ def _lines(found: Audit) -> Iterator[str]:
     if found.sizes:
         rest = f"; the smallest {exits.SHOWN}:" if len(found.sizes) > exits.SHOWN else ":"
         yield f"{len(found.sizes):,} of {found.n:,} numbers of test images are consistent with {values}{rest}"
-        yield from map(_fit_line, found.smallest)
+        few = len(found.sizes) <= _FEW
+        yield from (_fit_line(fit, counts=few or fit.share is not None) for fit in found.smallest)
     else:
         yield f"No number of test images up to {found.n:,} is consistent with {values}."
         yield "They may be means over several test parts, or over classes, or rounded otherwise."
@@ -57,11 +61,11 @@ def _lines(found: Audit) -> Iterator[str]:
             yield f"Of {found.n:,} and its parts, {verdict}: {', '.join(parts)}."
 
 
-def _fit_line(fit: Fit) -> str:
+def _fit_line(fit: Fit, *, counts: bool) -> str:
     chance = f"1 in {1 / fit.chance:,.0f}" if fit.chance > 1e-6 else f"{fit.chance:.0e}"
     multiple = f"; all counts are multiples of {fit.n // fit.multiple_of}" if fit.multiple_of is not None else ""
-    counts = " ".join(str(least) if least == most else f"{least}-{most}" for least, most in fit.counts)
-    return f"{fit.n:>9,}  by chance {chance}{multiple}; right: {counts}"
+    right = " ".join(str(least) if least == most else f"{least}-{most}" for least, most in fit.counts)
+    return f"{fit.n:>9,}  by chance {chance}{multiple}{f'; right: {right}' if counts else ''}"
 
 
 def _document(found: Audit) -> dict[str, Any]:
