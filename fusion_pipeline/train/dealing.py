@@ -119,8 +119,8 @@ def draw(labels: IntArray, share: Fraction, seed: int, groups: IntArray | None =
 
     Examples
     --------
-    >>> draw(np.repeat([0, 1], 3), Fraction(1, 2), seed=0).sum()
-    3
+    >>> draw(np.repeat([0, 1], 3), Fraction(1, 2), seed=0)
+    array([ True, False,  True, False, False,  True])
     """
     deck = _Deck.shuffled(labels, seed, groups)
     of_class = deck.of_each_class(np.arange(len(labels)))

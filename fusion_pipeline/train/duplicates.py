@@ -32,8 +32,12 @@ HASH_SIDE = 9
 MOST_BITS = 16
 """Candidates differ in at most so many bits; pictures that have nothing in common differ in about 40."""
 
-LEAST_CORRELATION = 0.97
-"""Of the pixels of two thumbnails, colours included."""
+LEAST_CORRELATION = 0.87
+"""Of the pixels of two thumbnails, colours included.
+
+Of Flowers17's pairs those that were looked at and are the same photograph, cut or framed, go down to 0.88; the first of
+two different flowers is at 0.85, and its hashes differ in 22 bits.
+"""
 
 SIDE = 32
 """Thumbnails are compared at this size; larger ones are averaged down to it."""
@@ -157,8 +161,11 @@ def _grey(thumbnails: NDArray[np.uint8]) -> Float32Array:
 def _small(thumbnails: NDArray[np.uint8]) -> Float32Array:
     """Return the pictures averaged down to (m, 32, 32, 3), float32."""
     factor = thumbnails.shape[1] // SIDE
-    blocks = thumbnails.reshape(-1, SIDE, factor, SIDE, factor, 3)
-    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32))
+    total = np.zeros((len(thumbnails), SIDE, SIDE, 3), np.float32)
+    for down in range(factor):
+        for right in range(factor):
+            total += thumbnails[:, down::factor, right::factor]
+    return total / np.float32(factor**2)
 
 
 def _hashes(thumbnails: NDArray[np.uint8]) -> tuple[Float32Array, BoolArray]:

@@ -102,7 +102,7 @@ class Finding:
     rows : int
         How many rows it is about.
     path : tuple of str
-        From the parameter to the one that was fitted on these rows.
+        From the parameter to the nearest that was fitted on some of these rows.
     accepted : str
         Why it is no leak; empty if it is one.
     """
@@ -294,22 +294,19 @@ def _coverage(ledger: Ledger, entry: Entry) -> Iterator[Finding]:
 
 
 def _seen_rows(ledger: Ledger, entry: Entry, groups: IntArray | None) -> Iterator[Finding]:
-    """Yield whether the entry predicted rows that it saw: by itself, or through the nearest that it was made from."""
-    told = entry.predicts
-    if not len(told):
-        return
-    for path in _paths(ledger, entry):
+    """Yield whether the entry predicted rows that it was fitted on; if not, whether it saw some through others."""
+    seen, first = RowSet.of([], ledger.n), ()
+    for path in _paths(ledger, entry) if len(entry.predicts) else ():
         fitted_on = ledger.entries[path[-1]].fitted_on
-        seen = told & (fitted_on if groups is None else fitted_on.whole_groups(groups))
-        if not len(seen):
-            continue
-        if len(path) == 1:
-            yield Finding(entry.name, f"predicted {len(seen)} rows that it was fitted on", len(seen), path)
+        rows = entry.predicts & (fitted_on if groups is None else fitted_on.whole_groups(groups))
+        if len(rows) and len(path) == 1:
+            yield Finding(entry.name, f"predicted {len(rows)} rows that it was fitted on", len(rows), path)
             return
-        accepted = "" if entry.scored else entry.accepted
-        problem = f"predicted {len(seen)} rows that it saw through '{path[-1]}'"
-        yield Finding(entry.name, problem, len(seen), path, accepted)
-        return
+        seen |= rows
+        first = first or (path if len(rows) else ())
+    if first:
+        problem = f"predicted {len(seen)} rows that it saw through '{first[-1]}'"
+        yield Finding(entry.name, problem, len(seen), first, "" if entry.scored else entry.accepted)
 
 
 def _paths(ledger: Ledger, entry: Entry) -> Iterator[tuple[str, ...]]:

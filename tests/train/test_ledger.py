@@ -103,7 +103,7 @@ def test_a_feature_that_is_the_rows_number() -> None:
     planted = np.column_stack([noise, np.arange(N)])
     train, test = Split().parts(LABELS)[0]
     expert = fit_expert(planted[train], LABELS[train], 3, seed=0).expert
-    assert (expert.probabilities(planted[test]).argmax(axis=1) == LABELS[test]).mean() > 0.9
+    assert (expert.probabilities(planted[test]).argmax(axis=1) == LABELS[test]).mean() > 0.8
     entry = Entry("expert b", "expert", RowSet.of(train, N), RowSet.of(test, N), True, ("features b",))
     assert check(Ledger.of(N, [entry], [source("b", noise)])) == []
     (found,) = check(Ledger.of(N, [entry], [source("b", planted)]))
@@ -164,7 +164,7 @@ def test_what_is_accepted_must_be_neither_scored_nor_direct() -> None:
         if reason:
             refuse_leaks(whole)
         else:
-            with pytest.raises(RefusedError, match="'gate, part 1' predicted 30 rows that it"):
+            with pytest.raises(RefusedError, match="'gate, part 1' predicted 15 rows that it"):
                 refuse_leaks(whole)
 
 

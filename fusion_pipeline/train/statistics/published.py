@@ -174,9 +174,10 @@ def audit(texts: Sequence[str], n: int, shown: int = 20) -> Audit:
 
 
 def _sizes_of(share: Fraction, n: int) -> list[int]:
-    """Return the whole numbers of images that a share of n is: one, or the two around it, but not none."""
+    """Return the whole numbers of images that a share of n is: one, or the two around it, but not none and not all."""
     down = share * n // 1
-    return [size for size in sorted({int(down), int(-(-share * n // 1))}, reverse=True) if size]
+    sizes = sorted({int(down), int(-(-share * n // 1))}, reverse=True)
+    return [size for size in sizes if size and (size < n or share == 1)]
 
 
 def _fit(size: int, share: Fraction | None, percentages: Sequence[Percentage], consistent: Sequence[int]) -> Fit:

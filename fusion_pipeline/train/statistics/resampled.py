@@ -83,7 +83,7 @@ def five_by_two_f(differences: ArrayLike) -> ResampledTest:
     --------
     >>> found = five_by_two_f([[0.04, 0.02]] * 5)
     >>> round(found.statistic, 4), round(found.p, 4)
-    (5.0, 0.0449)
+    (5.0, 0.0448)
     """
     values, spread = _five_by_two(differences)
     mean = float(values.mean())

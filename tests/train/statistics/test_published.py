@@ -76,14 +76,13 @@ def test_parts_that_are_no_whole_number_of_images_are_rounded_both_ways() -> Non
     found = audit(["50"], 7)
     assert [(fit.n, fit.consistent) for fit in found.splits if fit.share == Fraction(1, 2)] == [(4, True), (3, False)]
     assert found.sizes == (2, 4, 6)
-    assert [fit.n for fit in audit(["0"], 1).splits] == [1] * 10
+    assert [fit.n for fit in audit(["0"], 1).splits] == [1]
 
 
 def test_from_some_size_on_every_number_of_images_will_do() -> None:
-    found = audit(["33.3", "66.6"], 1100)
+    found = audit(["33.3"], 1100)
     assert set(range(1000, 1101)) <= set(found.sizes)
-    assert 999 in found.sizes
-    assert 998 not in found.sizes
+    assert 500 not in found.sizes  # 166.25 to 166.75
     assert audit(["33.3"], 1100, shown=3).smallest[0].n == 3
 
 
