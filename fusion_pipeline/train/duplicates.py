@@ -234,7 +234,7 @@ def _normal(pictures: Float32Array) -> NDArray[np.float64]:
 
 def _equal(thumbnails: NDArray[np.uint8]) -> IntArray:
     """Return the pairs of pictures that are equal in every byte, flat ones included: each with its first."""
-    rows = np.ascontiguousarray(thumbnails).reshape(len(thumbnails), -1)
+    rows = np.ascontiguousarray(thumbnails).reshape(len(thumbnails), 3 * thumbnails.shape[1] ** 2)
     whole = rows.view(np.dtype((np.void, rows.shape[1]))).ravel()
     _, first, numbers = np.unique(whole, return_index=True, return_inverse=True)
     pairs = np.column_stack([first[numbers.reshape(-1)], np.arange(len(rows))])

@@ -114,4 +114,7 @@ def test_memory_is_bounded() -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="square thumbnails of 32 or 64 pixels"):
         find_duplicates(np.zeros(shape, np.uint8))
-    assert len(find_duplicates(np.zeros((0, 32, 32, 3), np.uint8)).pairs) == 0
+
+
+def test_no_picture_is_no_duplicate() -> None:
+    assert find_duplicates(np.zeros((0, 32, 32, 3), np.uint8)).groups.tolist() == []
