@@ -146,7 +146,8 @@ def _quotas(of_class: IntArray, share: Fraction) -> IntArray:
     [2, 1, 2, 1]
     """
     ends = [(int(end) * share + Fraction(1, 2)) // 1 for end in np.cumsum(of_class)]
-    return np.diff(np.array([0, *ends], dtype=np.int64))
+    up_to = np.array([0, *ends], dtype=np.int64)
+    return up_to[1:] - up_to[:-1]
 
 
 def _load(counts: IntArray, held: IntArray, wanted: IntArray) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,11 +235,12 @@ def _normal(pictures: Float32Array) -> NDArray[np.float64]:
 
 def _equal(thumbnails: NDArray[np.uint8]) -> IntArray:
     """Return the pairs of pictures that are equal in every byte, flat ones included: each with its first."""
-    rows = np.ascontiguousarray(thumbnails).reshape(len(thumbnails), 3 * thumbnails.shape[1] ** 2)
-    whole = rows.view(np.dtype((np.void, rows.shape[1]))).ravel()
-    _, first, numbers = np.unique(whole, return_index=True, return_inverse=True)
-    pairs = np.column_stack([first[numbers.reshape(-1)], np.arange(len(rows))])
-    return pairs[pairs[:, 0] < pairs[:, 1]]
+    firsts: dict[bytes, int] = {}
+    pairs = [
+        (firsts.setdefault(sha256(picture.tobytes()).digest(), row), row) for row, picture in enumerate(thumbnails)
+    ]
+    found = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return found[found[:, 0] < found[:, 1]]
 
 
 def _merged(

@@ -212,9 +212,10 @@ def _entry_to_json(entry: Entry) -> dict[str, Any]:
 
 
 def _entry_from_json(content: Mapping[str, Any], sets: Mapping[str, RowSet]) -> Entry:
-    plain = {name: value for name, value in content.items() if name not in ("fitted_on", "predicts", *_LISTS)}
-    lists = {name: tuple(content[name]) for name in _LISTS}
-    return Entry(**plain, **lists, fitted_on=sets[content["fitted_on"]], predicts=sets[content["predicts"]])
+    read: dict[str, Any] = dict(content)
+    read.update({name: tuple(content[name]) for name in _LISTS})
+    read.update({name: sets[content[name]] for name in ("fitted_on", "predicts")})
+    return Entry(**read)
 
 
 def check(ledger: Ledger, groups: IntArray | None = None) -> list[Finding]:
@@ -231,10 +232,18 @@ def check(ledger: Ledger, groups: IntArray | None = None) -> list[Finding]:
     list of Finding
         Empty, or all `accepted`, where nothing leaks.
     """
+    saw = _fitted_on(ledger, groups)
     return [
         *_source_findings(ledger),
-        *(finding for entry in ledger.entries.values() for finding in _entry_findings(ledger, entry, groups)),
+        *(finding for entry in ledger.entries.values() for finding in _entry_findings(ledger, entry, saw)),
     ]
+
+
+def _fitted_on(ledger: Ledger, groups: IntArray | None) -> dict[str, RowSet]:
+    """Return the rows that each entry was fitted on, with their near-duplicates: each set is looked at once."""
+    sets = {entry.fitted_on for entry in ledger.entries.values()}
+    whole = {rows: rows if groups is None else rows.whole_groups(groups) for rows in sets}
+    return {name: whole[entry.fitted_on] for name, entry in ledger.entries.items()}
 
 
 def refuse_leaks(ledger: Ledger, groups: IntArray | None = None) -> None:
@@ -267,7 +276,7 @@ def _source_findings(ledger: Ledger) -> Iterator[Finding]:
             yield Finding(source.name, f"{told} to {len(users)} parameters", ledger.n, tuple(users))
 
 
-def _entry_findings(ledger: Ledger, entry: Entry, groups: IntArray | None) -> Iterator[Finding]:
+def _entry_findings(ledger: Ledger, entry: Entry, saw: Mapping[str, RowSet]) -> Iterator[Finding]:
     known = {source.name for source in ledger.sources}
     for name in entry.inputs:
         if name not in known:
@@ -278,7 +287,7 @@ def _entry_findings(ledger: Ledger, entry: Entry, groups: IntArray | None) -> It
     if missing:
         return
     yield from _coverage(ledger, entry)
-    yield from _seen_rows(ledger, entry, groups)
+    yield from _seen_rows(ledger, entry, saw)
 
 
 def _coverage(ledger: Ledger, entry: Entry) -> Iterator[Finding]:
@@ -293,12 +302,12 @@ def _coverage(ledger: Ledger, entry: Entry) -> Iterator[Finding]:
         yield Finding(entry.name, f"learned from predictions of {len(unknown)} rows that nobody declared", len(unknown))
 
 
-def _seen_rows(ledger: Ledger, entry: Entry, groups: IntArray | None) -> Iterator[Finding]:
+def _seen_rows(ledger: Ledger, entry: Entry, saw: Mapping[str, RowSet]) -> Iterator[Finding]:
     """Yield whether the entry predicted rows that it was fitted on; if not, whether it saw some through others."""
-    seen, first = RowSet.of([], ledger.n), ()
+    seen = RowSet.of([], ledger.n)
+    first: tuple[str, ...] = ()
     for path in _paths(ledger, entry) if len(entry.predicts) else ():
-        fitted_on = ledger.entries[path[-1]].fitted_on
-        rows = entry.predicts & (fitted_on if groups is None else fitted_on.whole_groups(groups))
+        rows = entry.predicts & saw[path[-1]]
         if len(rows) and len(path) == 1:
             yield Finding(entry.name, f"predicted {len(rows)} rows that it was fitted on", len(rows), path)
             return

@@ -237,4 +237,4 @@ def _clusters(n: int, groups: IntArray | None) -> IntArray:
 
 def _by_cluster(values: NDArray[np.floating] | IntArray, groups: IntArray | None) -> FloatArray:
     """Return the sums of `values` (n,) over the clusters."""
-    return np.bincount(_clusters(len(values), groups), weights=values)
+    return np.bincount(_clusters(len(values), groups), weights=values).astype(np.float64)
