@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fusion_pipeline.extract.networks.backbones import Backbone, find_backbone
 from fusion_pipeline.extract.options import Options
@@ -18,7 +19,9 @@ from fusion_pipeline.images.datasets.check import check_copy
 from fusion_pipeline.images.datasets.registry import DATASETS
 from fusion_pipeline.images.index import list_image_folder
 from fusion_pipeline.images.inputs import list_images
+from fusion_pipeline.images.thumbnails import thumbnail
 from fusion_pipeline.store import Cache
+from fusion_pipeline.train.duplicates import find_duplicates
 
 pytestmark = [
     pytest.mark.real,
@@ -86,6 +89,34 @@ def test_flowers17_in_its_official_layout(flowers: Path) -> None:
     assert [label[path.rpartition(b"/")[2]] for path in official.paths] == list(official.labels)
     assert check_copy(DATASETS["flowers17"], flowers / "official").is_complete
     assert check_copy(DATASETS["flowers17"], flowers / "folders" / "flowers17").is_complete
+
+
+ALSO_THE_SAME = {
+    ("04_bluebell/image_0242.jpg", "04_bluebell/image_0243.jpg"),  # mirrored
+    ("09_fritillary/image_0676.jpg", "09_fritillary/image_0705.jpg"),  # cut
+    ("10_sunflower/image_0729.jpg", "10_sunflower/image_0735.jpg"),  # mirrored, and with another sky
+    ("10_sunflower/image_0746.jpg", "10_sunflower/image_0764.jpg"),  # framed
+    ("13_dandelion/image_0994.jpg", "13_dandelion/image_1015.jpg"),  # cut, with a name on it
+    ("13_dandelion/image_0997.jpg", "13_dandelion/image_1022.jpg"),  # framed
+}
+"""Pairs that the list of near-duplicates lacks, and that are the same photograph to whoever looks at them."""
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_near_duplicates_of_flowers17(real: Path, flowers: Path, size: int) -> None:
+    """All 68 pairs that are known, and no pair of different photographs."""
+    folder = list_image_folder(flowers / "folders" / "flowers17")
+    pictures = []
+    for path in folder.paths:
+        with Image.open(os.path.join(bytes(folder.root), path)) as picture:
+            pictures.append(thumbnail(picture.convert("RGB"), size))
+    found = find_duplicates(np.stack(pictures)).pairs
+    pairs = {(folder.sample_ids[first], folder.sample_ids[second]) for first, second in found}
+    with open(real / "data" / "flowers17_near_duplicates.tsv", encoding="utf-8") as file:
+        known = {(row["a"], row["b"]) for row in csv.DictReader(file, delimiter="\t")}
+    assert len(known) == 68
+    assert known <= pairs
+    assert pairs <= known | ALSO_THE_SAME
 
 
 def test_a_tar_of_flowers17_is_the_folder(real: Path, flowers: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from fusion_pipeline import __version__
+from fusion_pipeline.commands.audit import audit
 from fusion_pipeline.commands.backbones import backbones
 from fusion_pipeline.commands.cache import cache
 from fusion_pipeline.commands.datasets import datasets
@@ -66,5 +67,5 @@ def main() -> None:
     """
 
 
-for _command in (extract, train, predict, cache, backbones, datasets, demo):
+for _command in (extract, train, predict, audit, cache, backbones, datasets, demo):
     main.add_command(_command)

@@ -2,7 +2,9 @@
 
 ================  ==============================================================================
 `aligned`         the stores of several backbones for one data-set version, row by row alike
-`folds`           labels become stratified folds
+`folds`           labels and groups become stratified folds
+`dealing`         how that is done: dealt like cards, groups kept whole
+`duplicates`      thumbnails become groups of near-duplicates
 `solvers`         a matrix and labels become softmax regressions along a path of penalties
 `experts`         one backbone's features become an expert and its out-of-fold predictions
 `mixture`         gate weights and experts' probabilities become fused probabilities (Eq. 3)
@@ -10,7 +12,10 @@
 `classifier`      all of the above as one estimator with scikit-learn's conventions
 `tasks`           a record of what to fit on which rows becomes its result, wherever it runs
 `crossval`        stores become out-of-fold predictions of every method, by tasks of an executor
-`scores`          predictions become accuracy, intervals, NLL and comparisons
+`statistics`      predictions become scores, intervals, tests and the gain taken apart
+`ledger`          what every fitted parameter saw becomes the list of those that predicted what they saw
+`row_sets`        row numbers become small sets with a digest
+`row_order`       a matrix becomes how far it gives away the number of a row
 `table`           scores become a table for people and records for machines
 `model`           a fitted classifier becomes safetensors and JSON, and back
 `model_folder`    named bytes become a folder that is written whole and checked on reading

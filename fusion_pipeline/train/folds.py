@@ -1,14 +1,16 @@
-"""Labels become stratified folds: the same ones wherever the labels and the seed are the same."""
+"""Labels and groups become stratified folds: the same ones wherever labels, groups and the seed are the same."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.errors import UnusableDataError, UsageError, printable
+from fusion_pipeline.train.dealing import deal, draw, units_by_class
 
 IntArray = NDArray[np.int64]
 Fold = tuple[IntArray, IntArray]
@@ -18,26 +20,65 @@ INNER_FOLDS = 5
 
 @dataclass(frozen=True)
 class Split:
-    """How images are split for cross-validation; small enough to travel with every task.
+    """How images are split for cross-validation or a holdout; small enough to travel with every task.
 
     Attributes
     ----------
     folds : int
-        Number of parts; the paper's "50 %/50 %" is 2.
+        Number of parts; the paper's "50 %/50 %" is 2. Without meaning for a holdout.
     seed : int
         Decides which image goes where.
+    holdout : str
+        Share of the images that is tested, as it was written, such as ``"0.5"``: one split, and the rest trains. Empty
+        for cross-validation. Every number of the paper for Flowers17 is k / 680, so this is what its numbers are.
+
+    Examples
+    --------
+    >>> [test.tolist() for _, test in Split(2, seed=0).parts(np.array([0, 0, 1, 1]))]
+    [[0, 2], [1, 3]]
+    >>> [test.tolist() for _, test in Split(seed=0, holdout="0.5").parts(np.array([0, 0, 1, 1]))]
+    [[0, 2]]
     """
 
     folds: int = 2
     seed: int = 0
+    holdout: str = ""
 
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise UsageError(f"Cross-validation needs at least 2 folds, but {self.folds} was asked for.")
+        if self.holdout:
+            share_of(self.holdout)
+
+    def parts(self, labels: IntArray, groups: IntArray | None = None) -> tuple[Fold, ...]:
+        """Return the training and test rows of each fold, or of the one holdout; see `stratified_folds`."""
+        if self.holdout:
+            return (held_out(labels, self.holdout, self.seed, groups),)
+        return stratified_folds(labels, self.folds, self.seed, groups)
+
+    def repeats(self, count: int) -> tuple[Split, ...]:
+        """Return this split and `count` - 1 others with seeds of independent streams.
+
+        Examples
+        --------
+        >>> [split.seed for split in Split(2, seed=5).repeats(3)]  # doctest: +ELLIPSIS
+        [5, ...]
+        """
+        return tuple(replace(self, seed=seed) for seed in repeat_seeds(self.seed, count))
 
 
-def stratified_folds(labels: IntArray, folds: int, seed: int) -> tuple[Fold, ...]:
-    """Split rows into folds that each hold nearly the same share of every class.
+def repeat_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """Return the seeds of `count` repeats: `seed` itself, then one of each of its independent streams.
+
+    Seeds one after the other would do for the generator, but the repeats of seed 0 would be those of seed 1 shifted.
+    """
+    streams = np.random.SeedSequence(seed).spawn(max(0, count - 1))
+    # 31 bits, so that a seed can be read, typed and kept by every tool.
+    return (seed, *(int(stream.generate_state(1)[0]) >> 1 for stream in streams))[:count]
+
+
+def stratified_folds(labels: IntArray, folds: int, seed: int, groups: IntArray | None = None) -> tuple[Fold, ...]:
+    """Split rows into folds that each hold nearly the same share of every class, and groups whole.
 
     Parameters
     ----------
@@ -45,12 +86,15 @@ def stratified_folds(labels: IntArray, folds: int, seed: int) -> tuple[Fold, ...
     folds : int
         At least 2.
     seed : int
+    groups : ndarray (n,), int64, optional
+        Rows with equal numbers stay on one side, as near-duplicates must. Without them every row is its own group.
 
     Returns
     -------
     tuple of (train, test)
-        Row numbers (int64, ascending). The test parts are disjoint, cover all rows, and differ by at most one row in
-        size, in all and within each class.
+        Row numbers (int64, ascending). The test parts are disjoint and cover all rows. Without groups they differ by at
+        most one row in size, in all and within each class; with groups of one class each, within a class by at most its
+        largest group.
 
     Examples
     --------
@@ -58,22 +102,60 @@ def stratified_folds(labels: IntArray, folds: int, seed: int) -> tuple[Fold, ...
     ...     print(train, test)
     [1 3] [0 2]
     [0 2] [1 3]
+    >>> for train, test in stratified_folds(np.array([0, 0, 0, 1, 1]), 2, seed=0, groups=np.array([7, 3, 7, 1, 2])):
+    ...     print(train, test)
+    [1 3] [0 2 4]
+    [0 2 4] [1 3]
     """
-    generator = np.random.default_rng(seed)
-    # Dealing like cards, class after class without starting anew, keeps the parts' sizes within one row of each other.
-    dealt = np.concatenate([generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
-    part = np.empty(len(labels), dtype=np.int64)
-    part[dealt] = np.arange(len(labels)) % folds
+    part = deal(labels, folds, seed, groups)
     return tuple((np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in range(folds))
 
 
-def inner_folds(labels: IntArray, seed: int, most: int = INNER_FOLDS) -> tuple[Fold, ...]:
+def held_out(labels: IntArray, share: str, seed: int, groups: IntArray | None = None) -> Fold:
+    """Split rows once: `share` of every class, and of all rows as nearly as can be, into the test part.
+
+    Parameters are those of `stratified_folds`, and `share` as in `Split.holdout`.
+
+    Examples
+    --------
+    >>> train, test = held_out(np.repeat([0, 1], 5), "0.3", seed=0)
+    >>> len(train), len(test)
+    (7, 3)
+    """
+    is_test = draw(labels, share_of(share), seed, groups)
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def share_of(text: str) -> Fraction:
+    """Return the share that `text` says, exactly.
+
+    Raises
+    ------
+    UsageError
+        If it is no number between 0 and 1.
+
+    Examples
+    --------
+    >>> share_of("0.3")
+    Fraction(3, 10)
+    """
+    try:
+        share = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(0)
+    if not 0 < share < 1:
+        raise UsageError(f"A holdout is a share between 0 and 1, such as 0.5, but '{printable(text)}' was given.")
+    return share
+
+
+def inner_folds(
+    labels: IntArray, seed: int, most: int = INNER_FOLDS, groups: IntArray | None = None
+) -> tuple[Fold, ...]:
     """Split the rows of one training part again, to choose penalties and to predict out of fold.
 
-    There are `most` folds, or as many as the smallest class has rows when that is fewer, but at least 2.
+    There are `most` folds, or as many as the smallest class has rows (or groups) when that is fewer, but at least 2.
     """
-    smallest = int(np.unique(labels, return_counts=True)[1].min())
-    return stratified_folds(labels, max(2, min(most, smallest)), seed)
+    return stratified_folds(labels, max(2, min(most, int(units_by_class(labels, groups).min()))), seed, groups)
 
 
 def least_rows(folds: int) -> int:

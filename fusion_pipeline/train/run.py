@@ -21,7 +21,8 @@ from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.gates.registry import gate_entry
 from fusion_pipeline.train.model import save_model
 from fusion_pipeline.train.model_folder import json_bytes
-from fusion_pipeline.train.scores import Comparison, Row
+from fusion_pipeline.train.statistics.comparisons import Comparison
+from fusion_pipeline.train.statistics.scores import Row
 from fusion_pipeline.train.table import as_records, compare_methods, score_rows
 
 MODEL_FOLDER = "model"

@@ -8,7 +8,8 @@ from typing import Any
 
 from fusion_pipeline.errors import printable
 from fusion_pipeline.train.crossval import CrossValidation
-from fusion_pipeline.train.scores import Comparison, Row, comparisons, score_row
+from fusion_pipeline.train.statistics.comparisons import Comparison, comparisons
+from fusion_pipeline.train.statistics.scores import Row, score_row
 
 _HEADINGS = ("method", "accuracy %", "95 % interval", "k/n", "NLL", "")
 

@@ -1,20 +1,17 @@
-"""Predicted probabilities and labels become the numbers of one row of the table, and comparisons between rows."""
+"""Predicted probabilities and labels become the numbers of one row of the table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from fusion_pipeline.train.mixture import sample_nll
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
@@ -63,30 +60,10 @@ class Row:
     fallbacks: tuple[bool, ...]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two methods on the same images, by McNemar's exact test.
-
-    Attributes
-    ----------
-    first, second : str
-    wins : int
-        Images that only the first got right.
-    losses : int
-        Images that only the second got right.
-    p : float
-        Two-sided p-value that wins and losses are equally likely.
-    """
-
-    first: str
-    second: str
-    wins: int
-    losses: int
-    p: float
-
-
-def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+def wilson_interval(correct: float, n: float) -> tuple[float, float]:
     """Return the 95 % interval of a share by Wilson's score method, which stays inside [0, 1] and is never empty.
+
+    Either number may be a fraction: `repeats` counts repeated predictions as fewer images than there are predictions.
 
     Examples
     --------
@@ -181,43 +158,3 @@ def score_row(
         any(fallbacks),
         fallbacks,
     )
-
-
-def compare(first: str, first_correct: BoolArray, second: str, second_correct: BoolArray) -> Comparison:
-    """Compare two methods by which images (n,) each got right.
-
-    Examples
-    --------
-    >>> compare("embedding", np.array([True] * 6), "average", np.array([False] * 5 + [True]))
-    Comparison(first='embedding', second='average', wins=5, losses=0, p=0.0625)
-    """
-    wins = int((first_correct & ~second_correct).sum())
-    losses = int((~first_correct & second_correct).sum())
-    p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-    return Comparison(first, second, wins, losses, p)
-
-
-def comparisons(
-    gate: str, backbones: Sequence[str], probabilities: Mapping[str, FloatArray], labels: IntArray
-) -> list[Comparison]:
-    """Compare the gate with averaging and with the best single backbone.
-
-    Parameters
-    ----------
-    gate : str
-        Compared with ``average`` only if it is another gate.
-    backbones : sequence of str
-    probabilities : mapping of str to ndarray (n, n_classes)
-        By method.
-    labels : ndarray (n,), int64
-
-    Returns
-    -------
-    list of Comparison
-        The best backbone is the one with most images right in these same predictions, the first of equals: a choice
-        that favours the backbone.
-    """
-    correct = {name: rows.argmax(axis=1) == labels for name, rows in probabilities.items()}
-    best = max(backbones, key=lambda name: int(correct[name].sum()))
-    others = [best] if gate == "average" else ["average", best]
-    return [compare(gate, correct[gate], other, correct[other]) for other in others]
