@@ -15,7 +15,15 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from threadpoolctl import threadpool_limits
 
 from fusion_pipeline.errors import UnusableDataError, UsageError, printable
-from fusion_pipeline.train.experts import DEFAULT_ALPHAS, Expert, ExpertFit, Scaling, Standardiser, first_not_finite, fit_expert
+from fusion_pipeline.train.experts import (
+    DEFAULT_ALPHAS,
+    Expert,
+    ExpertFit,
+    Scaling,
+    Standardiser,
+    first_not_finite,
+    fit_expert,
+)
 from fusion_pipeline.train.folds import check_classes
 from fusion_pipeline.train.gates.gate import FloatArray, Gate, GateInputs
 from fusion_pipeline.train.gates.registry import make_gate

@@ -22,7 +22,15 @@ from fusion_pipeline.train.experts import Expert, ExpertFit, Standardiser, exper
 from fusion_pipeline.train.folds import inner_folds
 from fusion_pipeline.train.gates.gate import FloatArray, Gate, GateInputs, IntArray
 from fusion_pipeline.train.gates.network import NetworkGate
-from fusion_pipeline.train.gates.training import AdamW, GateNetwork, Inputs, Recipe, network_arrays, seeded, single_thread
+from fusion_pipeline.train.gates.training import (
+    AdamW,
+    GateNetwork,
+    Inputs,
+    Recipe,
+    network_arrays,
+    seeded,
+    single_thread,
+)
 from fusion_pipeline.train.mixture import sample_nll
 
 Matrix = NDArray[np.floating]
@@ -183,7 +191,9 @@ def train_jointly(
     train, test = inner_folds(labels, seed)[0]
     with single_thread():
         looked_at = gate.tensors(inputs)
-        trial = _learner(_experts_of(fits, matrices, labels, train), fits, gate, matrices, looked_at, labels, train, seed)
+        trial = _learner(
+            _experts_of(fits, matrices, labels, train), fits, gate, matrices, looked_at, labels, train, seed
+        )
         gate.epochs = _best_epochs(trial, labels, test)
         gate.fallback = gate.epochs == 0
         if gate.fallback:

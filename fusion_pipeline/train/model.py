@@ -128,9 +128,7 @@ def _record(classifier: FusionClassifier, description: Mapping[str, Any]) -> dic
         "format": FORMAT,
         "version": VERSION,
         "classes": classes,
-        "backbones": [
-            {"name": name, "n_features": n_features} for name, n_features in classifier.n_features.items()
-        ],
+        "backbones": [{"name": name, "n_features": n_features} for name, n_features in classifier.n_features.items()],
         "label_space": _label_record(classifier.label_space_),
         "joint": bool(classifier.joint),
         "gate": {"name": classifier.gate_.name, "settings": classifier.gate_.state()[1]},

@@ -26,7 +26,7 @@ _LONGEST = 1 << 20
 
 
 def read_glove(path: str | os.PathLike[str], wanted: Collection[str]) -> WordVectors:
-    """Read the vectors of some words from a file in the format of GloVe: a word and its numbers on each line.
+    r"""Read the vectors of some words from a file in the format of GloVe: a word and its numbers on each line.
 
     The file is streamed, so that its size does not matter, and every line is checked, wanted or not.
 

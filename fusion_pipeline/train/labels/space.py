@@ -1,12 +1,12 @@
 """A backbone's features and ImageNet probabilities become what an expert with a label embedding sees: [h; v~].
 
-With V trainable the expert's logits are h W_h + q V W_v + b, where q holds the renormalised top T probabilities, so that
-v~ = q V (Eq. 8). As long as V is at least as wide as there are classes, V W_v can be any matrix M of one row per
+With V trainable the expert's logits are h W_h + q V W_v + b, where q holds the renormalised top T probabilities, so
+that v~ = q V (Eq. 8). As long as V is at least as wide as there are classes, V W_v can be any matrix M of one row per
 ImageNet class: training V is softmax regression on [h; q], a convex problem with one optimum. The penalty is laid on M,
 the map that predictions are made with; on V and W_v apart it would depend on how M is written as their product.
 
-With GloVe, V is frozen and the expert is softmax regression on [h; v~]. Fine-tuned, V becomes V + D; D W_v can again be
-any matrix, and the expert is softmax regression on [h; v~; q], whose penalty pulls D towards zero, thus V towards GloVe.
+With GloVe, V is frozen and the expert is softmax regression on [h; v~]. Fine-tuned, V becomes V + D; D W_v can again
+be any matrix, and the expert is softmax regression on [h; v~; q], whose penalty pulls D, and thus V, towards GloVe.
 """
 
 from __future__ import annotations

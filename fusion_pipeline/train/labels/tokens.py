@@ -8,13 +8,13 @@ from collections.abc import Callable
 # Word vectors know some compounds whole, spelt in one of these ways.
 _JOINS = ("_", "-")
 
-_POSSESSIVE = re.compile(r"['’]s\b")
+_POSSESSIVE = re.compile(r"['\u2019]s\b")
 _WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 
 
 def _clean(name: str) -> str:
     """Return a name in lower case without possessives and the punctuation inside words."""
-    return re.sub(r"['’.]", "", _POSSESSIVE.sub("", name.lower()))
+    return re.sub(r"['\u2019.]", "", _POSSESSIVE.sub("", name.lower()))
 
 
 def whole_words(name: str) -> tuple[str, ...]:

@@ -36,8 +36,7 @@ def test_a_whole_name_goes_before_its_words() -> None:
 def test_names_without_a_vector_are_counted_and_the_first_ten_shown() -> None:
     names = ["cat", *(f"thing{number}" for number in range(12))]
     assert LabelVectors.of(names, words(cat=[1, 1])).summary == (
-        "1 of 13 class names have a vector (made.txt, 2 dimensions); "
-        f"without: {', '.join(names[1:11])} and 2 more"
+        f"1 of 13 class names have a vector (made.txt, 2 dimensions); without: {', '.join(names[1:11])} and 2 more"
     )
     assert LabelVectors.of(["cat"], words(cat=[1, 1])).summary.endswith("2 dimensions)")
 
