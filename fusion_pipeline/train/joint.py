@@ -4,8 +4,8 @@ The loss is that of a gate plus what the experts were fitted with, both as means
 
     mean_i [-log sum_k a_k(x_i) p_k(y_i | x_i)  +  beta * KL(a(x_i) || 1 / K)]  +  sum_k alpha_k / (2 n) * ||W_k||^2
 
-Training starts from the frozen experts and exact averaging, and lasts as many epochs as held-out rows gain. Experts that
-learn together no longer have to be right on their own: each may leave images to others.
+Training starts from the frozen experts and exact averaging, and lasts as many epochs as held-out rows gain. Experts
+that learn together no longer have to be right on their own: each may leave images to others.
 """
 
 from __future__ import annotations
