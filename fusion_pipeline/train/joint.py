@@ -52,13 +52,14 @@ class JointMixture(nn.Module):
 
     def __init__(self, experts: Sequence[nn.Linear], gate: GateNetwork) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(experts)
+        self.linears = tuple(experts)
+        self.experts = nn.ModuleList(experts)  # so that they move and are trained with the module
         self.gate = gate
 
     def forward(self, features: Inputs, looked_at: Inputs) -> tuple[Tensor, Tensor]:
         """Return the logarithms of gate weights (n, K) and of fused probabilities (n, C)."""
         log_weights = self.gate(*looked_at).log_softmax(dim=1)
-        opinions = [expert(values).log_softmax(dim=1) for expert, values in zip(self.experts, features, strict=True)]
+        opinions = [linear(values).log_softmax(dim=1) for linear, values in zip(self.linears, features, strict=True)]
         return log_weights, (torch.stack(opinions, dim=1) + log_weights[:, :, None]).logsumexp(dim=1)
 
 
@@ -128,14 +129,13 @@ class JointLearner:
         """Return the fused probabilities (m, C), float64, of some rows."""
         with torch.no_grad():
             parts = [self._forward(part)[1] for part in torch.split(torch.from_numpy(rows), _EVALUATED_ROWS)]
-        return np.exp(torch.cat(parts).double().cpu().numpy())
+        return np.asarray(np.exp(torch.cat(parts).double().cpu().numpy()))
 
     def experts(self) -> list[Expert]:
         """Return the experts as they are now, for raw features."""
-        linears = [(linear.weight, linear.bias) for linear in self.mixture.experts]
         return [
-            Expert.fold(_exact(weight).T, _exact(bias), known)
-            for (weight, bias), known in zip(linears, self.standardisers, strict=True)
+            Expert.fold(_exact(linear.weight).T, _exact(linear.bias), known)
+            for linear, known in zip(self.mixture.linears, self.standardisers, strict=True)
         ]
 
     def _forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,8 +148,8 @@ class JointLearner:
         likelihood = log_fused[torch.arange(len(batch), device=batch.device), self.labels[batch]]
         divergence = (log_weights.exp() * log_weights).sum(dim=1) + np.log(log_weights.shape[1])
         loss: Tensor = (self.recipe.uniform_penalty * divergence - likelihood).mean()
-        for decay, expert in zip(self.decays, self.mixture.experts, strict=True):
-            loss = loss + 0.5 * decay * expert.weight.square().sum()
+        for decay, linear in zip(self.decays, self.mixture.linears, strict=True):
+            loss = loss + 0.5 * decay * linear.weight.square().sum()
         return loss
 
 

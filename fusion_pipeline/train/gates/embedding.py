@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,9 @@ class EmbeddingGate(NetworkGate):
     def __init__(self, name: str, readout: str = "gate") -> None:
         super().__init__(name)
         self.width = {"gate": EMBEDDING_SIZE, "mean": None}[readout]
+        if readout == "mean":
+            # K x K weights in place of a head of 100: at the head's rate they would hardly leave where they start.
+            self.recipe = replace(self.recipe, learning_rate=1e-2)
 
     def tensors(self, inputs: GateInputs) -> Inputs:
         """Return one float32 tensor (n, n_features) per backbone."""

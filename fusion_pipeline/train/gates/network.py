@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ class NetworkGate(GuardedGate):
         Where it learns, as torch names it; not part of its state.
     """
 
-    recipe: ClassVar[Recipe]
+    recipe: Recipe
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

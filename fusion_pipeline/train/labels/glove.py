@@ -111,9 +111,11 @@ def _check_line(path: Path, number: int, numbers: bytes, dimension: int) -> None
 
 def _vector(path: Path, number: int, numbers: bytes) -> NDArray[np.float32]:
     try:
-        vector = np.array(numbers.split(b" "), dtype=np.float32)
+        exact = np.array(numbers.split(b" "), dtype=np.float64)
     except ValueError:
-        vector = np.array([np.nan], dtype=np.float32)
+        exact = np.array([np.nan])
+    with np.errstate(over="ignore"):
+        vector = exact.astype(np.float32)
     if not np.isfinite(vector).all():
         _refuse(path, number, "has something that is not a number of ordinary size")
     return vector

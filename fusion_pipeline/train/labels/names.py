@@ -15,7 +15,7 @@ def imagenet_classes() -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        1000 names; two of them, ``crane`` and ``maillot``, stand for two classes each.
+        1000 different names.
 
     Examples
     --------

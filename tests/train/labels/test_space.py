@@ -96,7 +96,7 @@ def train_vectors(h: np.ndarray, q: np.ndarray, labels: np.ndarray, alpha: float
         return loss
 
     search.step(objective)
-    return float(objective())
+    return float(objective().detach())
 
 
 @pytest.mark.parametrize("width", [3, 20])
