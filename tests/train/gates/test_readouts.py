@@ -46,6 +46,8 @@ def test_the_mean_readout_learns_whom_to_trust() -> None:
     assert not gate.fallback
     assert (gate.fuse(inputs, probabilities).argmax(axis=1) == labels).mean() > 0.9
     assert gate.state()[0]["embeddings.0.weight"].shape == (2, 6)
+    restored = make_gate("embedding-mean").restore(*gate.state())
+    assert restored.gate_weights(inputs).tobytes() == gate.gate_weights(inputs).tobytes()
 
 
 def test_options_lead_to_gates_whose_names_tell_them() -> None:
