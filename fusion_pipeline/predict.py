@@ -201,12 +201,18 @@ class Predictor:
     def _at_once(self) -> int:
         return self._options.batch_size or LOADED_AT_ONCE
 
-    def _inputs(self, rows: PartitionRows, good: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        features = {
-            name: rows.arrays[number][layout.FEATURES][good] for number, name in enumerate(self.classifier.backbones_)
-        }
+    def _inputs(
+        self, rows: PartitionRows, good: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray | None, dict[str, np.ndarray] | None]:
+        """Return features, thumbnails and ImageNet probabilities, as the classifier takes them."""
+        features = self._of_backbones(layout.FEATURES, rows, good)
         size = self._thumbnail_size
-        return features, rows.arrays[-1][layout.THUMBNAILS.format(size=size)][good] if size else None
+        thumbnails = rows.arrays[-1][layout.THUMBNAILS.format(size=size)][good] if size else None
+        looks_at_labels = self.classifier.label_space_ is not None
+        return features, thumbnails, self._of_backbones(layout.PROBABILITIES, rows, good) if looks_at_labels else None
+
+    def _of_backbones(self, array: str, rows: PartitionRows, good: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: rows.arrays[number][array][good] for number, name in enumerate(self.classifier.backbones_)}
 
     @property
     def _thumbnail_size(self) -> int | None:
@@ -229,8 +235,9 @@ def _predict(
     names: Sequence[str],
     features: Mapping[str, np.ndarray],
     thumbnails: np.ndarray | None,
+    imagenet: Mapping[str, np.ndarray] | None,
 ) -> list[Prediction]:
-    probabilities = classifier.predict_proba(features, thumbnails)
+    probabilities = classifier.predict_proba(features, thumbnails, imagenet)
     weights = classifier.gate_weights(features, thumbnails)
     labels = [str(label) for label in classifier.classes_]
     return [

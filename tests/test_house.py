@@ -60,7 +60,7 @@ RESTRICTED = {
     "click": {"commands"},
     "tqdm": {"commands"},
     "PIL": {"images", "extract", "demo"},
-    "pyarrow": {"store", "images"},
+    "pyarrow": {"store", "images", "train"},
     "obstore": {"store"},
     "pooch": {"images"},
     "requests": {"images"},

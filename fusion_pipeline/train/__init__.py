@@ -1,6 +1,6 @@
 """Stage two: stores of features become experts, gates, scores and a model folder.
 
-================  ==============================================================================
+================  ==========================================================================================
 `aligned`         the stores of several backbones for one data-set version, row by row alike
 `folds`           labels and groups become stratified folds
 `dealing`         how that is done: dealt like cards, groups kept whole
@@ -9,6 +9,8 @@
 `experts`         one backbone's features become an expert and its out-of-fold predictions
 `mixture`         gate weights and experts' probabilities become fused probabilities (Eq. 3)
 `gates`           features or thumbnails become gate weights, one gate a file
+`labels`          ImageNet probabilities become label vectors, which experts may see beside features (Eq. 8)
+`joint`           fitted experts and a gate network become ones that are trained together
 `classifier`      all of the above as one estimator with scikit-learn's conventions
 `tasks`           a record of what to fit on which rows becomes its result, wherever it runs
 `crossval`        stores become out-of-fold predictions of every method, by tasks of an executor
@@ -19,7 +21,7 @@
 `table`           scores become a table for people and records for machines
 `model`           a fitted classifier becomes safetensors and JSON, and back
 `model_folder`    named bytes become a folder that is written whole and checked on reading
-================  ==============================================================================
+================  ==========================================================================================
 
 Nothing is imported here: reading this package's name loads neither torch nor scikit-learn.
 """

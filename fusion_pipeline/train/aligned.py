@@ -124,6 +124,16 @@ class AlignedStores:
             )
         return features
 
+    def imagenet(self, backbone: str) -> NDArray[np.floating]:
+        """Return the ImageNet probabilities (m, n_imagenet_classes) of the usable rows, in the dtype of the store.
+
+        Raises
+        ------
+        IncompleteError
+            If the backbone knows no ImageNet classes.
+        """
+        return self.stores[self.backbones.index(backbone)].read(layout.PROBABILITIES)[self.usable_rows]
+
     def fetch(self, thumbnail_size: int | None = None) -> None:
         """Fetch features and thumbnails into the place for copies, if there is one, lest every task fetches them."""
         for store in self.stores:

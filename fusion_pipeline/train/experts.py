@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,10 @@ class Standardiser:
         return (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
 
 
+Scaling = Callable[[NDArray[np.floating]], Standardiser]
+"""Makes columns alike: from training rows to what is done to all rows. Must be a pure function of the rows."""
+
+
 @dataclass(frozen=True)
 class Expert:
     """The base classifier c_k of one backbone: softmax(h W + b) on its features h.
@@ -137,12 +141,15 @@ class ExpertFit:
         The chosen penalty: least out-of-fold negative log-likelihood.
     out_of_fold_nll : dict of float to float
         Mean negative log-likelihood, in nats, by penalty, of those that were tried: from the strongest until it rose.
+    scaling : callable
+        The chosen one.
     """
 
     expert: Expert
     out_of_fold: FloatArray
     alpha: float
     out_of_fold_nll: dict[float, float]
+    scaling: Scaling = Standardiser.fit
 
 
 def fit_expert(
@@ -151,8 +158,9 @@ def fit_expert(
     n_classes: int,
     seed: int,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
+    scalings: Sequence[Scaling] = (Standardiser.fit,),
 ) -> ExpertFit:
-    """Fit the expert of one backbone, its penalty chosen inside the given rows.
+    """Fit the expert of one backbone, its penalty and its scaling chosen inside the given rows.
 
     Parameters
     ----------
@@ -165,6 +173,8 @@ def fit_expert(
         Decides the inner folds; with the same seed every backbone gets the same ones.
     alphas : sequence of float
         Penalties to choose from; at least one, all positive.
+    scalings : sequence of callable
+        How columns are made alike before one penalty serves them all; the first of equally good ones is chosen.
 
     Returns
     -------
@@ -180,11 +190,29 @@ def fit_expert(
     array([0, 0, 0, 1, 1, 1])
     """
     rows = np.asarray(features, dtype=np.float64)
-    alpha, held_out, losses = _choose_penalty(rows, labels, n_classes, seed, alphas)
-    standardiser = Standardiser.fit(rows)
+    choices = [(scaling, *_choose_penalty(rows, labels, n_classes, seed, alphas, scaling)) for scaling in scalings]
+    scaling, alpha, held_out, losses = min(choices, key=lambda choice: choice[3][choice[1]])
     # Only stronger penalties are solved before the chosen one: they are cheap, and lead to its optimum.
-    *_, fit = fit_path(standardiser(rows), labels, n_classes, [a for a in losses if a >= alpha])
-    return ExpertFit(Expert.fold(fit.weights, fit.intercept, standardiser), held_out, alpha, losses)
+    expert = expert_at(rows, labels, n_classes, [tried for tried in losses if tried >= alpha], scaling)
+    return ExpertFit(expert, held_out, alpha, losses, scaling)
+
+
+def expert_at(
+    features: NDArray[np.floating], labels: IntArray, n_classes: int, alphas: Sequence[float], scaling: Scaling
+) -> Expert:
+    """Fit an expert on all given rows at the weakest of some penalties.
+
+    Parameters
+    ----------
+    features, labels, n_classes
+        As of `fit_expert`.
+    alphas : sequence of float
+        The stronger ones lead to the optimum of the weakest.
+    scaling : callable
+    """
+    standardiser = scaling(features)
+    *_, fit = fit_path(standardiser(features), labels, n_classes, alphas)
+    return Expert.fold(fit.weights, fit.intercept, standardiser)
 
 
 @dataclass(frozen=True)
@@ -197,16 +225,22 @@ class _InnerFold:
 
     @classmethod
     def of(
-        cls, rows: FloatArray, labels: IntArray, n_classes: int, fold: Fold, penalties: Sequence[float]
+        cls,
+        rows: FloatArray,
+        labels: IntArray,
+        n_classes: int,
+        fold: Fold,
+        penalties: Sequence[float],
+        scaling: Scaling,
     ) -> _InnerFold:
         train, test = fold
-        standardiser = Standardiser.fit(rows[train])
+        standardiser = scaling(rows[train])
         path = fit_path(standardiser(rows[train]), labels[train], n_classes, penalties, _SEARCH_PRECISION)
         return cls(test, standardiser(rows[test]), path)
 
 
 def _choose_penalty(
-    rows: FloatArray, labels: IntArray, n_classes: int, seed: int, alphas: Sequence[float]
+    rows: FloatArray, labels: IntArray, n_classes: int, seed: int, alphas: Sequence[float], scaling: Scaling
 ) -> tuple[float, FloatArray, dict[float, float]]:
     """Return the best penalty, its out-of-fold probabilities, and the loss of each penalty that was tried.
 
@@ -214,7 +248,7 @@ def _choose_penalty(
     penalties cost as much as all others together.
     """
     penalties = sorted({float(alpha) for alpha in alphas}, reverse=True)
-    folds = [_InnerFold.of(rows, labels, n_classes, fold, penalties) for fold in inner_folds(labels, seed)]
+    folds = [_InnerFold.of(rows, labels, n_classes, fold, penalties, scaling) for fold in inner_folds(labels, seed)]
     losses: dict[float, float] = {}
     best, best_held_out = penalties[0], np.empty((0, n_classes))
     for alpha in penalties:

@@ -50,6 +50,35 @@ def fuse(gate_weights: FloatArray, probabilities: FloatArray) -> FloatArray:
     return np.asarray(np.einsum("nk,nkc->nc", gate_weights, probabilities))
 
 
+def log_pool(gate_weights: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Return the softmax of the weighted mean of the experts' logits: the renormalised geometric mean.
+
+    Logits and logarithms of probabilities differ by a number per expert and sample, which the softmax takes back.
+
+    Parameters
+    ----------
+    gate_weights : ndarray (n, K), float64
+        Non-negative, rows sum to 1.
+    probabilities : ndarray (n, K, C), float64
+
+    Returns
+    -------
+    ndarray (n, C), float64
+        Rows sum to 1. No convex combination: values may leave the range of the experts'.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not belong together.
+
+    Examples
+    --------
+    >>> log_pool(np.array([[0.5, 0.5]]), np.array([[[0.9, 0.1], [0.5, 0.5]]])).round(3)
+    array([[0.75, 0.25]])
+    """
+    return softmax(fuse(gate_weights, np.log(np.maximum(probabilities, PROBABILITY_FLOOR))))
+
+
 def uniform_weights(n: int, n_experts: int) -> FloatArray:
     """Return the gate weights of averaging, 1 / K everywhere, as (n, n_experts) float64."""
     return np.full((n, n_experts), 1.0 / n_experts)
@@ -82,8 +111,10 @@ def sample_nll(probabilities: FloatArray, labels: IntArray) -> FloatArray:
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], PROBABILITY_FLOOR))
 
 
-def sharpened(probabilities: FloatArray, sharpness: float) -> FloatArray:
+def sharpened(probabilities: FloatArray, sharpness: float | FloatArray) -> FloatArray:
     """Return probabilities (..., C) raised to `sharpness`, the inverse of a temperature, and normalised.
+
+    `sharpness` is one number, or an array that broadcasts against `probabilities`.
 
     Examples
     --------

@@ -20,6 +20,7 @@ from fusion_pipeline.errors import FormatError, RefusedError, UsageError, printa
 from fusion_pipeline.train.classifier import FusionClassifier
 from fusion_pipeline.train.experts import Expert
 from fusion_pipeline.train.gates.registry import make_gate
+from fusion_pipeline.train.labels.space import NONE, LabelSpace
 from fusion_pipeline.train.model_folder import (
     FORMAT,
     VERSION,
@@ -32,6 +33,8 @@ from fusion_pipeline.train.model_folder import (
 
 MODEL = "model.json"
 TENSORS = "tensors.safetensors"
+
+_VECTORS = "labels.vectors"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -111,6 +114,8 @@ def _arrays(classifier: FusionClassifier) -> Arrays:
         arrays[f"expert.{position}.weights"] = np.ascontiguousarray(expert.weights)
         arrays[f"expert.{position}.bias"] = np.ascontiguousarray(expert.bias)
     gate_arrays, _ = classifier.gate_.state()
+    if classifier.label_space_ is not None and classifier.label_space_.vectors is not None:
+        arrays[_VECTORS] = np.ascontiguousarray(classifier.label_space_.vectors)
     arrays.update({f"gate.{name}": np.ascontiguousarray(array) for name, array in gate_arrays.items()})
     return arrays
 
@@ -123,14 +128,20 @@ def _record(classifier: FusionClassifier, description: Mapping[str, Any]) -> dic
         "format": FORMAT,
         "version": VERSION,
         "classes": classes,
-        "backbones": [
-            {"name": name, "n_features": len(expert.weights)} for name, expert in classifier.experts_.items()
-        ],
+        "backbones": [{"name": name, "n_features": n_features} for name, n_features in classifier.n_features.items()],
+        "label_space": _label_record(classifier.label_space_),
+        "joint": bool(classifier.joint),
         "gate": {"name": classifier.gate_.name, "settings": classifier.gate_.state()[1]},
         "seed": int(classifier.seed),
         "alphas": None if classifier.alphas is None else [float(alpha) for alpha in classifier.alphas],
         "description": dict(description),
     }
+
+
+def _label_record(space: LabelSpace | None) -> dict[str, Any] | None:
+    if space is None:
+        return None
+    return {"kind": space.kind, "n_classes": space.n_classes, "top": int(space.top), "fine_tuned": space.fine_tuned}
 
 
 def _classifier(record: dict[str, Any], arrays: Arrays, folder: Path) -> FusionClassifier:
@@ -139,11 +150,14 @@ def _classifier(record: dict[str, Any], arrays: Arrays, folder: Path) -> FusionC
         gate = make_gate(record["gate"]["name"])
         gate_arrays = {name.removeprefix("gate."): array for name, array in arrays.items() if name.startswith("gate.")}
         gate.restore(gate_arrays, record["gate"]["settings"])
+        space = _label_space(record.get("label_space"), arrays)
+        width = 0 if space is None else space.width
         experts = {
-            entry["name"]: _expert(position, entry, arrays) for position, entry in enumerate(record["backbones"])
+            entry["name"]: _expert(position, entry, arrays, width) for position, entry in enumerate(record["backbones"])
         }
-        classifier = FusionClassifier(gate.name, seed=record["seed"], alphas=record["alphas"])
-        classifier.assemble(record["classes"], experts, gate)
+        settings = {"seed": record["seed"], "alphas": record["alphas"], "joint": record.get("joint", False)}
+        classifier = FusionClassifier(gate.name, **settings, **_parameters(space))
+        classifier.assemble(record["classes"], experts, gate, space)
         _try(classifier)
     except (
         KeyError,
@@ -173,27 +187,55 @@ def _check_record(record: Mapping[str, Any]) -> None:
         raise ValueError("two of its backbones have one name")
     if not isinstance(record["seed"], int) or not isinstance(record["description"], dict):
         raise TypeError("its seed or its description is of a wrong type")
+    if not isinstance(record.get("joint", False), bool):
+        raise TypeError("its way of training is of a wrong type")
 
 
 def _all_of(kind: type, values: Any) -> bool:
     return isinstance(values, list) and bool(values) and all(type(value) is kind for value in values)
 
 
-def _expert(position: int, entry: Mapping[str, Any], arrays: Arrays) -> Expert:
+def _label_space(entry: Mapping[str, Any] | None, arrays: Arrays) -> LabelSpace | None:
+    """Return the label space of a record; models from before there were any have none."""
+    if entry is None:
+        return None
+    vectors = arrays.get(_VECTORS)
+    if vectors is not None and vectors.dtype != np.float32:
+        raise TypeError(f"its label vectors are {vectors.dtype}, not float32")
+    if type(entry["n_classes"]) is not int or type(entry["fine_tuned"]) is not bool:
+        raise TypeError("its label space is of wrong types")
+    return LabelSpace(entry["kind"], entry["n_classes"], entry["top"], vectors, entry["fine_tuned"])
+
+
+def _parameters(space: LabelSpace | None) -> dict[str, Any]:
+    """Return the classifier's parameters that lead to a label space."""
+    if space is None:
+        return {"label_embedding": NONE}
+    return {
+        "label_embedding": space.kind,
+        "top": space.top,
+        "vectors": space.vectors,
+        "fine_tune_labels": space.fine_tuned,
+    }
+
+
+def _expert(position: int, entry: Mapping[str, Any], arrays: Arrays, width: int) -> Expert:
     weights, bias = arrays[f"expert.{position}.weights"], arrays[f"expert.{position}.bias"]
     if weights.dtype != np.float32 or bias.dtype != np.float64:
         raise TypeError(f"expert {position} is {weights.dtype} and {bias.dtype}, not float32 and float64")
-    if weights.ndim != 2 or bias.shape != weights.shape[1:] or len(weights) != entry["n_features"]:
+    if weights.ndim != 2 or bias.shape != weights.shape[1:] or len(weights) != entry["n_features"] + width:
         raise ValueError(f"expert {position} has shapes {weights.shape} and {bias.shape}")
     return Expert(weights, bias)
 
 
 def _try(classifier: FusionClassifier) -> None:
     """Predict one empty image: what does not fit together shows itself here, not at a user's first photograph."""
-    rows = {name: np.zeros((1, len(expert.weights))) for name, expert in classifier.experts_.items()}
+    rows = {name: np.zeros((1, n_features)) for name, n_features in classifier.n_features.items()}
     size = classifier.gate_.thumbnail_size
     thumbnails = None if size is None else np.zeros((1, size, size, 3), dtype=np.uint8)
-    probabilities = classifier.predict_proba(rows, thumbnails)
+    space = classifier.label_space_
+    imagenet = None if space is None else {name: np.full((1, space.n_classes), 1.0) for name in rows}
+    probabilities = classifier.predict_proba(rows, thumbnails, imagenet)
     if probabilities.shape != (1, len(classifier.classes_)) or not np.isfinite(probabilities).all():
         raise ValueError(f"probabilities of shape {probabilities.shape} for {len(classifier.classes_)} classes")
     if classifier.gate_weights(rows, thumbnails).shape != (1, len(classifier.backbones_)):

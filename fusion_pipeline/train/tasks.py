@@ -141,9 +141,14 @@ def run_gate(task: GateTask, *experts: ExpertResult) -> GateResult:
         train, test = _part(stores.labels, task.split, task.fold)
         gate = make_gate(task.gate)
         inputs = _inputs(stores, gate)
-        out_of_fold = np.stack([expert.fit.out_of_fold for expert in experts], axis=1)
+        lessons = [expert.fit.out_of_fold for expert in experts]
+        if gate.in_sample:
+            lessons = [
+                expert.fit.expert.probabilities(stores.features(name)[train])
+                for name, expert in zip(stores.backbones, experts, strict=True)
+            ]
         started = perf_counter()
-        gate.fit(inputs.take(train), out_of_fold, stores.labels[train], task.seed)
+        gate.fit(inputs.take(train), np.stack(lessons, axis=1), stores.labels[train], task.seed)
         fitted = perf_counter()
         unseen = inputs.take(test)
         fused = gate.fuse(unseen, np.stack([expert.probabilities for expert in experts], axis=1))

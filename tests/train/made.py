@@ -42,10 +42,12 @@ def publish(
     version: str = "sha256:" + "0" * 64,
     thumbnail_sizes: Sequence[int] = (32,),
     thumbnails: np.ndarray | None = None,
+    imagenet: Mapping[str, np.ndarray] | None = None,
 ) -> list[Store]:
     """Publish an index and one store per backbone; `bad` names the rows that each backbone could not compute.
 
-    Thumbnails are noise, but for those of 32 pixels where `thumbnails` gives them.
+    Thumbnails are noise, but for those of 32 pixels where `thumbnails` gives them. A backbone has ImageNet
+    probabilities where `imagenet` gives them.
     """
     home = Cache(cache)
     n, bad = len(labels), bad or {}
@@ -66,8 +68,10 @@ def publish(
     }
     _publish(home, "index", index, pictures, bad.get("index", ()), version, whole)
     for name, matrix in features.items():
-        encoder = GroupEncoder(backbone_arrays(matrix.shape[1], 0, str(matrix.dtype), head=False), n)
-        _publish(home, name, encoder, {"features": matrix}, bad.get(name, ()), version, {})
+        known = {"imagenet_probabilities": imagenet[name]} if imagenet and name in imagenet else {}
+        n_classes = sum(probabilities.shape[1] for probabilities in known.values())
+        encoder = GroupEncoder(backbone_arrays(matrix.shape[1], n_classes, str(matrix.dtype), head=False), n)
+        _publish(home, name, encoder, {"features": matrix, **known}, bad.get(name, ()), version, {})
     found = {store.name: store for store in home[DATASET].stores() if store.manifest.dataset == version}
     return [found[name] for name in features]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusion_pipeline.errors import StaleError, UnusableDataError, UsageError
+from fusion_pipeline.errors import IncompleteError, StaleError, UnusableDataError, UsageError
 from fusion_pipeline.train.aligned import Aligned
 from tests.train.made import make_features, make_labels, make_thumbnails, publish
 
@@ -60,3 +60,14 @@ def test_features_that_are_not_finite_are_refused_by_image(tmp_path: Path) -> No
     stores = Aligned.of(publish(tmp_path / "cache", {"alpha": spoilt}, LABELS)).open()
     with pytest.raises(UnusableDataError, match=r"'alpha' for image '003\.jpg' are not finite"):
         stores.features("alpha")
+
+
+def test_imagenet_probabilities_are_those_of_the_usable_rows(tmp_path: Path) -> None:
+    labels = make_labels(6, 3)
+    features = {name: make_features(labels, 5, seed) for seed, name in enumerate(("alpha", "beta"))}
+    known = np.random.default_rng(0).dirichlet(np.ones(7), size=18).astype("float16")
+    stores = publish(tmp_path, features, labels, bad={"beta": [2]}, imagenet={"alpha": known})
+    aligned = Aligned.of(stores).open()
+    np.testing.assert_array_equal(aligned.imagenet("alpha"), np.delete(known, 2, axis=0))
+    with pytest.raises(IncompleteError, match="no array 'imagenet_probabilities'"):
+        aligned.imagenet("beta")

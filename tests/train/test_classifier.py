@@ -42,7 +42,16 @@ def test_the_order_of_the_mapping_does_not_matter_for_predictions(model: FusionC
 
 def test_scikit_learns_conventions() -> None:
     model = FusionClassifier(gate="average", seed=5, alphas=[1.0])
-    assert clone(model).get_params() == {"gate": "average", "seed": 5, "alphas": [1.0]}
+    assert clone(model).get_params() == {
+        "gate": "average",
+        "seed": 5,
+        "alphas": [1.0],
+        "label_embedding": "none",
+        "top": 5,
+        "vectors": None,
+        "fine_tune_labels": False,
+        "joint": False,
+    }
     with pytest.raises(NotFittedError):
         model.predict(FEATURES)
     assert model.set_params(seed=6).seed == 6

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fusion_pipeline.train.gates.gate import Arrays, FloatArray, GateInputs, IntArray
-from fusion_pipeline.train.gates.training import GateNetwork, Inputs, NetworkGate, Recipe
+from fusion_pipeline.train.gates.network import NetworkGate
+from fusion_pipeline.train.gates.training import GateNetwork, Inputs, Recipe
 
 _FILTERS = (32, 64)  # Section 5: "two layers (32/64 filters, of size 3X3)"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from fusion_pipeline.train.experts import Standardiser
 from fusion_pipeline.train.gates.gate import Arrays, GateInputs, IntArray
-from fusion_pipeline.train.gates.training import GateNetwork, Inputs, NetworkGate, Recipe
+from fusion_pipeline.train.gates.network import NetworkGate
+from fusion_pipeline.train.gates.training import GateNetwork, Inputs, Recipe
 
 EMBEDDING_SIZE = 100  # Section 5: "For the MoE-Embedding method, embedding size was set to 100."
 
@@ -18,24 +20,30 @@ _CLIP = 8.0
 
 
 class EmbeddingNetwork(GateNetwork):
-    """softmax-to-be of Eq. 6 as its caption reads: W_k h_k, ReLU, mean over k, linear to one logit per expert.
+    """softmax-to-be of Eq. 6: W_k h_k, ReLU, mean over k, and a linear layer from there to the logits.
 
     Parameters
     ----------
     sizes : sequence of int
         Number of features of each backbone.
+    n_outputs : int, optional
+        Number of logits; by default one per backbone.
+    width : int or None
+        Dimension of the shared space; None for one dimension per backbone and no layer after it, so that the mean
+        itself is the logits: Eq. 6 to the letter.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], n_outputs: int | None = None, width: int | None = EMBEDDING_SIZE) -> None:
         super().__init__()
-        self.embeddings = nn.ModuleList(nn.Linear(size, EMBEDDING_SIZE) for size in sizes)
-        self.head = nn.Linear(EMBEDDING_SIZE, len(sizes))
+        space = len(sizes) if width is None else width
+        self.embeddings = nn.ModuleList(nn.Linear(size, space) for size in sizes)
+        self.head = nn.Identity() if width is None else nn.Linear(space, n_outputs or len(sizes))
         for position, size in enumerate(sizes):
             self.register_buffer(f"mean_{position}", torch.zeros(size))
             self.register_buffer(f"scale_{position}", torch.ones(size))
 
     def forward(self, *features: Tensor) -> Tensor:
-        """Return the logits (n, K) of raw features, one tensor (n, n_features) per backbone."""
+        """Return the logits (n, n_outputs) of raw features, one tensor (n, n_features) per backbone."""
         embedded = [
             embedding(self._standardised(values, position)).relu()
             for position, (embedding, values) in enumerate(zip(self.embeddings, features, strict=True))
@@ -47,8 +55,30 @@ class EmbeddingNetwork(GateNetwork):
         return ((values - mean) / scale).clamp(-_CLIP, _CLIP)
 
 
+def feature_tensors(inputs: GateInputs) -> Inputs:
+    """Return one float32 tensor (n, n_features) per backbone."""
+    return tuple(torch.from_numpy(features.astype("float32")) for features in inputs.features)
+
+
+def standardised_by(network: EmbeddingNetwork, inputs: Inputs, rows: IntArray) -> EmbeddingNetwork:
+    """Return `network` with the statistics of `rows` of its inputs."""
+    for position, features in enumerate(inputs):
+        standardiser = Standardiser.fit(features[torch.from_numpy(rows)].numpy())
+        network.get_buffer(f"mean_{position}").copy_(torch.from_numpy(standardiser.mean))
+        network.get_buffer(f"scale_{position}").copy_(torch.from_numpy(standardiser.scale))
+    return network
+
+
 class EmbeddingGate(NetworkGate):
     """The gate of Eq. 6; it looks at the features of every backbone.
+
+    Parameters
+    ----------
+    name : str
+    readout : {"gate", "mean"}
+        How K weights come out of the shared space: by a linear layer, as the caption of Table 2 reads, from 100
+        dimensions; or not at all, as Eq. 6 reads, the space having K dimensions. The latter starts from random weights,
+        not from averaging. The caption's other reading is `EmbeddingSoftmax`.
 
     Examples
     --------
@@ -65,19 +95,23 @@ class EmbeddingGate(NetworkGate):
     looks_at_features = True
     recipe = Recipe(epochs=40, patience=4, batch_size=64, learning_rate=1e-3)
 
+    def __init__(self, name: str, readout: str = "gate") -> None:
+        super().__init__(name)
+        self.width = {"gate": EMBEDDING_SIZE, "mean": None}[readout]
+        if readout == "mean":
+            # K x K weights in place of a head of 100: at the head's rate they would hardly leave where they start.
+            self.recipe = replace(self.recipe, learning_rate=1e-2)
+
     def tensors(self, inputs: GateInputs) -> Inputs:
         """Return one float32 tensor (n, n_features) per backbone."""
-        return tuple(torch.from_numpy(features.astype("float32")) for features in inputs.features)
+        return feature_tensors(inputs)
 
     def build(self, inputs: Inputs, rows: IntArray) -> GateNetwork:
         """Return an untrained network that standardises with the statistics of `rows`."""
-        network = EmbeddingNetwork([features.shape[1] for features in inputs])
-        for position, features in enumerate(inputs):
-            standardiser = Standardiser.fit(features[torch.from_numpy(rows)].numpy())
-            network.get_buffer(f"mean_{position}").copy_(torch.from_numpy(standardiser.mean))
-            network.get_buffer(f"scale_{position}").copy_(torch.from_numpy(standardiser.scale))
-        return network
+        network = EmbeddingNetwork([features.shape[1] for features in inputs], width=self.width)
+        return standardised_by(network, inputs, rows)
 
     def shell(self, arrays: Arrays) -> GateNetwork:
         """Return a network for the backbones that `arrays` were made for."""
-        return EmbeddingNetwork([len(arrays[f"mean_{position}"]) for position in range(self.n_experts)])
+        sizes = [len(arrays[f"mean_{position}"]) for position in range(self.n_experts)]
+        return EmbeddingNetwork(sizes, width=self.width)

@@ -61,6 +61,9 @@ class Gate(ABC):
         Whether `GateInputs.features` are needed.
     thumbnail_size : int or None
         Side in pixels of the thumbnails that are needed.
+    in_sample : bool
+        Whether it asks to be fitted on the experts' predictions of their own training rows, which leaks: such experts
+        hardly err. For comparison with the paper only; its state says so.
     """
 
     looks_at_features: ClassVar[bool] = False
@@ -70,6 +73,7 @@ class Gate(ABC):
         self.n_experts = 0
         self.fallback = False
         self.thumbnail_size: int | None = None
+        self.in_sample = False
 
     @abstractmethod
     def fit(self, inputs: GateInputs, out_of_fold: FloatArray, labels: IntArray, seed: int) -> Self:

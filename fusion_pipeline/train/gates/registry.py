@@ -38,13 +38,56 @@ class GateEntry:
 GATES: Mapping[str, GateEntry] = MappingProxyType(
     {
         "average": GateEntry("average", "AverageGate"),
+        "logit-average": GateEntry("logit_average", "LogitAverageGate"),
+        "calibrated-average": GateEntry("calibrated_average", "CalibratedAverageGate"),
         "constant": GateEntry("constant", "ConstantGate"),
         "stacking": GateEntry("stacking", "StackingGate"),
+        "leaking-stacking": GateEntry("stacking", "StackingGate", {"in_sample": True}),
         "embedding": GateEntry("embedding", "EmbeddingGate"),
+        "embedding-mean": GateEntry("embedding", "EmbeddingGate", {"readout": "mean"}),
+        "embedding-softmax": GateEntry("embedding_softmax", "EmbeddingSoftmax"),
         "cnn32": GateEntry("cnn", "ThumbnailGate", {"thumbnail_size": 32}),
         "cnn64": GateEntry("cnn", "ThumbnailGate", {"thumbnail_size": 64}),
     }
 )
+
+
+READOUTS: Mapping[str, str] = MappingProxyType(
+    {"gate": "embedding", "mean": "embedding-mean", "softmax": "embedding-softmax"}
+)
+"""How the embedding gate comes to an answer, and what the gate that does so is called."""
+
+
+def variant(gate: str, *, readout: str | None = None, in_sample: bool = False) -> str:
+    """Return the name of a gate with options: each combination is a gate of its own, under a name that tells it.
+
+    Parameters
+    ----------
+    gate : str
+        One of `GATES`.
+    readout : {"gate", "mean", "softmax"}, optional
+        For the gate ``embedding``.
+    in_sample : bool
+        For the gate ``stacking``: learn from the experts' predictions of their own training rows, which leaks.
+
+    Raises
+    ------
+    UsageError
+        If the gate does not have the option.
+
+    Examples
+    --------
+    >>> variant("embedding", readout="mean"), variant("stacking", in_sample=True), variant("cnn32")
+    ('embedding-mean', 'leaking-stacking', 'cnn32')
+    """
+    gate_entry(gate)
+    if readout is not None and (gate != "embedding" or readout not in READOUTS):
+        raise UsageError(f"readout='{printable(readout)}' is not for gate '{gate}'. 'embedding' has {list(READOUTS)}.")
+    if in_sample and gate != "stacking":
+        raise UsageError(f"Only gate 'stacking' can be fitted in sample, not '{gate}'. Leave it out.")
+    if readout is not None:
+        return READOUTS[readout]
+    return "leaking-stacking" if in_sample else gate
 
 
 def gate_entry(name: str) -> GateEntry:

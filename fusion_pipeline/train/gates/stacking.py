@@ -18,6 +18,12 @@ class StackingGate(Gate):
 
     The second regression is fitted on out-of-fold predictions, and chooses its penalty by inner cross-validation.
 
+    Parameters
+    ----------
+    name : str
+    in_sample : bool
+        Whether g is fitted on predictions of the experts' own training rows: the paper's likely reading, which leaks.
+
     Attributes
     ----------
     regression : Expert
@@ -31,12 +37,13 @@ class StackingGate(Gate):
     array([0, 1])
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, in_sample: bool = False) -> None:
         super().__init__(name)
+        self.in_sample = in_sample
         self.regression = Expert(np.empty((0, 0), np.float32), np.empty(0))
 
     def fit(self, inputs: GateInputs, out_of_fold: FloatArray, labels: IntArray, seed: int) -> Self:  # noqa: ARG002
-        """Fit g on the mean of the out-of-fold predictions; see `Gate.fit`."""
+        """Fit g on the mean of the predictions, out of fold unless `in_sample`; see `Gate.fit`."""
         self.n_experts, n_classes = out_of_fold.shape[1:]
         self.regression = fit_expert(out_of_fold.mean(axis=1), labels, n_classes, seed).expert
         return self
@@ -52,6 +59,8 @@ class StackingGate(Gate):
     def state(self) -> tuple[Arrays, Settings]:
         """Return the regression and the settings; see `Gate.state`."""
         _, settings = super().state()
+        if self.in_sample:
+            settings["leaks"] = "fitted on the experts' predictions of their own training rows"
         return {"weights": self.regression.weights, "bias": self.regression.bias}, settings
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:

@@ -10,20 +10,16 @@ that they do not learn from gain no more. A network starts as exact averaging, s
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fusion_pipeline.train.folds import Fold
-from fusion_pipeline.train.gates.gate import Arrays, FloatArray, GateInputs, IntArray
-from fusion_pipeline.train.gates.guard import GuardedGate
+from fusion_pipeline.train.gates.gate import Arrays, FloatArray, IntArray
 from fusion_pipeline.train.mixture import mixture_nll, uniform_weights
 from fusion_pipeline.train.solvers import softmax
 
@@ -64,10 +60,10 @@ class Recipe:
 class GateNetwork(nn.Module):
     """A module from what a gate looks at to one logit per expert; its buffers hold the training rows' statistics.
 
-    A subclass gives `head` last, an ``nn.Linear`` with one output per expert.
+    A subclass gives `head` last, an ``nn.Linear`` with one output per expert; or something without weights.
     """
 
-    head: nn.Linear
+    head: nn.Module
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the hidden weights (He et al., 2015), and set the head to zero: the gate starts as exact averaging."""
@@ -76,7 +72,8 @@ class GateNetwork(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.zeros_(self.head.weight)
+        if isinstance(self.head, nn.Linear):
+            nn.init.zeros_(self.head.weight)
 
 
 Inputs = tuple[Tensor, ...]
@@ -151,8 +148,8 @@ class Learner:
         recipe: Recipe,
         generator: torch.Generator,
     ) -> None:
-        network.initialise(generator)
-        self.network = network
+        network.initialise(generator)  # before it moves: the same numbers on every device
+        self.network = network.to(truth.device)
         self.inputs = inputs
         self.truth = truth
         self.rows = torch.from_numpy(rows)
@@ -163,7 +160,7 @@ class Learner:
     def epoch(self) -> None:
         """Learn from every row once."""
         order = self.rows[torch.randperm(len(self.rows), generator=self.generator)]
-        for batch in torch.split(order, self.recipe.batch_size):
+        for batch in torch.split(order.to(self.truth.device), self.recipe.batch_size):
             self._loss(batch).backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
             self.optimiser.step()
 
@@ -180,7 +177,7 @@ def infer(network: GateNetwork, inputs: Inputs) -> FloatArray:
     with torch.no_grad():
         batches = zip(*(torch.split(values, _INFERENCE_ROWS) for values in inputs), strict=True)
         logits = torch.cat([network(*batch) for batch in batches])
-    return softmax(logits.double().numpy())
+    return softmax(logits.double().cpu().numpy())
 
 
 def seeded(seed: int, stream: int) -> torch.Generator:
@@ -189,77 +186,67 @@ def seeded(seed: int, stream: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
-class NetworkGate(GuardedGate):
-    """A gate that is a torch network; between calls it is kept as plain arrays, so it can be pickled and stored.
+@dataclass(frozen=True)
+class NetworkTraining:
+    """How networks learn from what a gate looks at: on how long, and then on all rows.
 
     Attributes
     ----------
     recipe : Recipe
-        How it is trained.
-    epochs : int
-        How many epochs held-out rows asked for.
+    build : callable
+        Returns an untrained network whose statistics are those of some rows of the inputs.
+    device : str
+        Where networks, inputs and targets stay while they learn, as torch names it.
     """
 
-    recipe: ClassVar[Recipe]
+    recipe: Recipe
+    build: Callable[[Inputs, IntArray], GateNetwork]
+    device: str = "cpu"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.epochs = 0
-        self._arrays: Arrays = {}
+    def choose_epochs(
+        self, inputs: Inputs, truth: FloatArray, folds: Sequence[Fold], seed: int
+    ) -> tuple[int, FloatArray]:
+        """Return the number of epochs with the least loss on held-out rows, and their weights (n, K) after it.
 
-    @abstractmethod
-    def tensors(self, inputs: GateInputs) -> Inputs:
-        """Return what the network takes, before any statistics of the training rows are applied."""
-
-    @abstractmethod
-    def build(self, inputs: Inputs, rows: IntArray) -> GateNetwork:
-        """Return an untrained network whose statistics are those of `rows` of `inputs`."""
-
-    @abstractmethod
-    def shell(self, arrays: Arrays) -> GateNetwork:
-        """Return a network of the shape of `arrays`, to load them into."""
-
-    def cross_fit(self, inputs: GateInputs, truth: FloatArray, folds: Sequence[Fold], seed: int) -> FloatArray:
-        """Choose the number of epochs, and return the weights of held-out rows after so many; see `GuardedGate`."""
+        Parameters
+        ----------
+        inputs : tuple of Tensor
+            Of all n rows.
+        truth : ndarray (n, K), float64
+            What each expert gave to the true class.
+        folds : sequence of (train, test)
+        seed : int
+        """
         with single_thread():
-            tensors, targets = self.tensors(inputs), _targets(truth)
             learners = [
-                Learner(self.build(tensors, train), tensors, targets, train, self.recipe, seeded(seed, 1 + fold))
-                for fold, (train, _) in enumerate(folds)
+                self._learner(inputs, truth, train, seeded(seed, 1 + fold)) for fold, (train, _) in enumerate(folds)
             ]
-            held_out = [test for _, test in folds]
-            self.epochs, weights = _choose_epochs(learners, held_out, truth, self.recipe)
-        return weights
+            return _choose_epochs(learners, [test for _, test in folds], truth, self.recipe)
 
-    def learn(self, inputs: GateInputs, truth: FloatArray, seed: int) -> None:
-        """Train on all rows for the chosen number of epochs."""
-        rows = np.arange(inputs.rows)
+    def learn(self, inputs: Inputs, truth: FloatArray, epochs: int, seed: int) -> Arrays:
+        """Return parameters and statistics of a network that learned from all rows for so many epochs."""
         with single_thread():
-            tensors = self.tensors(inputs)
-            network = self.build(tensors, rows)
-            learner = Learner(network, tensors, _targets(truth), rows, self.recipe, seeded(seed, 0))
-            for _ in range(self.epochs):
+            learner = self._learner(inputs, truth, np.arange(len(truth)), seeded(seed, 0))
+            for _ in range(epochs):
                 learner.epoch()
-        self._arrays = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+        return network_arrays(learner.network)
 
-    def learned_weights(self, inputs: GateInputs) -> FloatArray:
-        """Return the network's gate weights, (n, K) float64."""
-        network = self.shell(self._arrays)
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in self._arrays.items()})
-        with single_thread():
-            return infer(network, self.tensors(inputs))
-
-    def learned_arrays(self) -> Arrays:
-        """Return the network's parameters and statistics."""
-        return dict(self._arrays)
-
-    def take_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over parameters and statistics."""
-        self._arrays = {name: np.array(value, dtype=np.float32) for name, value in arrays.items()}
+    def _learner(self, inputs: Inputs, truth: FloatArray, rows: IntArray, generator: torch.Generator) -> Learner:
+        targets = torch.from_numpy(truth.astype(np.float32)).to(self.device)
+        moved = tuple(values.to(self.device) for values in inputs)
+        return Learner(self.build(inputs, rows), moved, targets, rows, self.recipe, generator)
 
 
-def _targets(truth: FloatArray) -> Tensor:
-    return torch.from_numpy(truth.astype(np.float32))
+def network_arrays(network: GateNetwork) -> Arrays:
+    """Return a network's parameters and statistics."""
+    return {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()}
+
+
+def infer_arrays(shell: GateNetwork, arrays: Arrays, inputs: Inputs) -> FloatArray:
+    """Return the gate weights (n, K), float64, that the network of `arrays` gives; `shell` is of its shape."""
+    shell.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
+    with single_thread():
+        return infer(shell, inputs)
 
 
 def _choose_epochs(
