@@ -8,7 +8,7 @@ from scipy.special import log_softmax as scipy_log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from fusion_pipeline.errors import UnusableDataError
-from fusion_pipeline.train.solvers import fit_path, log_softmax, softmax
+from fusion_pipeline.train.solvers.softmax import fit_path, log_softmax, softmax
 from tests.train.made import make_features, make_labels
 
 ALPHAS = [100.0, 1.0, 0.03]
