@@ -1,4 +1,4 @@
-"""The features of a backbone, or of several, become the inner products of all their rows, once for all training parts."""
+"""The features of one or more backbones become the inner products of all rows, once for all training parts."""
 
 from __future__ import annotations
 
