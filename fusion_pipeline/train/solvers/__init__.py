@@ -5,6 +5,7 @@
 `rows`            blocks of features become training parts, through Grams or directly
 `parts`           a training part becomes what solvers ask of it, whichever way it is held
 `descent`         a convex loss of linear models becomes its optimum, by preconditioned L-BFGS
+`newton`          squared hinge losses become their optima, by the rows that miss their margin
 `eigenbasis`      a part becomes its principal axes
 `softmax`         labels become multinomial softmax regressions along a path of penalties
 `svm`             labels become one-against-rest linear L2-SVMs along a path of costs

@@ -2,7 +2,8 @@
 
 The objective is ``loss(X w) + penalty / 2 * ||w||^2``. L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm
 7.4) starts each two-loop recursion from ``(X' D X + penalty I)^-1`` with D the curvature of the loss at each row, so
-that a step from nothing is a ridge regression. Along a direction the values are linear, so a line search multiplies no
+that a step from nothing is a ridge regression. It is made anew when that curvature has changed: it falls by orders of
+magnitude while a separable problem is fitted, and with a stale one the search would crawl. Along a direction the values are linear, so a line search multiplies no
 matrix. One step costs one product with X X', or one with X and one with X', and two triangular solves.
 
 Outputs that share nothing but the rows, as one-against-rest classifiers do, are solved side by side: each has step
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
 from fusion_pipeline.train.solvers.parts import Preconditioner, Space
@@ -27,8 +29,14 @@ _MOST_TRIALS = 30
 # A line search ends where the slope is at most this share of the first one, either way.
 _FLATTER = 0.5
 
+# After how many steps, at least, the preconditioner may be made anew, and for which change of the curvature. It costs as
+# much as a few steps.
+_FRESH_STEPS, _STALE = 3, 1.5
+
 # Columns that are done go on for nothing until they are this share of all: leaving them out copies the others.
 _WORTH_LEAVING = 0.1
+
+_TINY = float(np.finfo(np.float64).tiny)
 
 # Rounding of an objective: a rise by this share of it is none.
 _ROUNDING = 1e-13
@@ -69,14 +77,19 @@ class Optimum:
         Of the training rows.
     objectives : ndarray (1,) or (n_outputs,), float64
         One if the columns were one problem.
+    done : ndarray (1,) or (n_outputs,), bool
+        Whether the precision was reached.
     """
 
     coefficients: FloatArray
     values: FloatArray
     objectives: FloatArray
+    done: NDArray[np.bool_]
 
 
-def minimise(space: Space, loss: Loss, penalty: float, start: FloatArray, precision: float) -> Optimum:
+def minimise(
+    space: Space, loss: Loss, penalty: float, start: FloatArray, precision: float, most_steps: int = _MOST_STEPS
+) -> Optimum:
     """Find the least ``loss(X w) + penalty / 2 * ||w||^2``.
 
     Parameters
@@ -90,25 +103,28 @@ def minimise(space: Space, loss: Loss, penalty: float, start: FloatArray, precis
         Coefficients from which to search.
     precision : float
         The search ends when a step promises to lower an objective by no more than this share of it.
+    most_steps : int
 
     Returns
     -------
     Optimum
     """
-    search, steps = _Search(space, loss, penalty, start), 0
-    found = Optimum(np.empty_like(start), np.empty_like(search.values), np.empty_like(search.objectives))
-    while True:
+    search = _Search(space, loss, penalty, start)
+    found = Optimum(*map(np.empty_like, (start, search.values, search.objectives)), search.objectives > np.inf)
+    for step in range(most_steps + 1):
         way, slope = search.direction()
-        done = (-slope / 2 <= precision * np.abs(search.objectives)) | (steps == _MOST_STEPS)
-        if loss.joint and done.all():
-            return Optimum(search.coefficients, search.values, search.objectives)
-        if not loss.joint and (done.all() or done.mean() >= _WORTH_LEAVING):
-            search.leave(done, found)
-            if done.all():
-                return found
-            way, slope = way.take(space, np.flatnonzero(~done)), slope[~done]
+        done = -slope / 2 <= precision * np.abs(search.objectives)
+        found.done[search.columns if not loss.joint else ...] = done
+        left = done | (step == most_steps)
+        if loss.joint and left.all():
+            return Optimum(search.coefficients, search.values, search.objectives, done)
+        if not loss.joint and (left.all() or left.mean() >= _WORTH_LEAVING):
+            search.leave(left, found)
+            if left.all():
+                break
+            way, slope = way.take(space, np.flatnonzero(~left)), slope[~left]
         search.step(way, slope)
-        steps += 1
+    return found
 
 
 @dataclass(frozen=True)
@@ -150,7 +166,11 @@ class _Search:
         self.objectives = losses + self._burden()
         self.slopes = self._slopes(residuals)
         self.memories: list[_Memory] = []
-        self.precondition: Preconditioner = space.preconditioner(loss.curvature(self.values), penalty)
+        self._refresh(loss.curvature(self.values))
+
+    def _refresh(self, curvature: FloatArray) -> None:
+        self.curvature, self.age = curvature, 0
+        self.precondition: Preconditioner = self.space.preconditioner(curvature, self.penalty)
 
     def _dot(self, left: FloatArray, right: FloatArray) -> FloatArray:
         return np.array([np.vdot(left, right)]) if self.loss.joint else np.einsum("ij,ij->j", left, right)
@@ -184,12 +204,22 @@ class _Search:
         move = _Move.of(self.space, direction.coefficients * lengths, direction.values * lengths)
         self.coefficients += move.coefficients
         self.values += move.values
+        self._grow_old()
         before, self.slopes = self.slopes, self._slopes(residuals)
         change = self.slopes - before
         product = self._dot(move.paired, change)
         # Where nothing moves any more there is nothing to learn, nor to divide by.
         self.memories.append(_Memory(move, change, np.where(product > 0.0, product, np.inf)))
         del self.memories[:-_MEMORY]
+
+    def _grow_old(self) -> None:
+        """Make the preconditioner anew if it is too far from the curvature here."""
+        self.age += 1
+        if self.age >= _FRESH_STEPS:
+            curvature = self.loss.curvature(self.values)
+            change = float(np.abs(np.log((curvature.mean() + _TINY) / (self.curvature.mean() + _TINY))))
+            if change > np.log(_STALE):
+                self._refresh(curvature)
 
     def _look_along(self, way: _Move, slope: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the step lengths, and the derivatives of the loss there; note the objectives there."""

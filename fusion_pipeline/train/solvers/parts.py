@@ -70,8 +70,55 @@ class Space(ABC):
         """
 
 
+class ProductSpace(Space):
+    """The models X' c that are known by the inner products X X' of the rows alone.
+
+    Parameters
+    ----------
+    products : ndarray (n, n), float64
+
+    Examples
+    --------
+    >>> space = ProductSpace(np.array([[2.0, 0.0], [0.0, 1.0]]))
+    >>> space.preconditioner(np.ones(2), 1.0)(np.array([[3.0], [4.0]]))
+    array([[1.],
+           [2.]])
+    """
+
+    def __init__(self, products: FloatArray) -> None:
+        self.products = products
+        self.n = self.size = len(products)
+
+    def values(self, coefficients: FloatArray) -> FloatArray:
+        """Return X X' c; see `Space.values`."""
+        return np.asarray(self.products @ coefficients)
+
+    def slopes(self, residuals: FloatArray) -> FloatArray:
+        """Return the residuals: slopes are written by the rows; see `Space.slopes`."""
+        return residuals
+
+    def paired(self, coefficients: FloatArray, values: FloatArray) -> FloatArray:  # noqa: ARG002
+        """Return the values; see `Space.paired`."""
+        return values
+
+    def preconditioner(self, weights: FloatArray, penalty: float) -> Preconditioner:
+        """Return v -> D (penalty I + D X X' D)^-1 D^-1 v, with D^2 = diag(weights); see `Space.preconditioner`."""
+        roots = _roots(weights)
+        matrix = self.products * roots
+        matrix *= roots[:, None]
+        matrix.flat[:: self.n + 1] += penalty
+        # The transpose of a symmetric matrix in C order is itself in the order that LAPACK overwrites.
+        factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+        column = roots[:, None]
+        return lambda slopes: column * cho_solve(factor, slopes / column, overwrite_b=True, check_finite=False)
+
+
 class Part(Space):
     """Training rows and held-out rows of the same blocks, centred and scaled."""
+
+    @abstractmethod
+    def dual(self) -> ProductSpace:
+        """Return the same models by the inner products of the rows; `slopes` makes coefficients of theirs."""
 
     @abstractmethod
     def held_out(self, coefficients: FloatArray) -> FloatArray:
@@ -93,7 +140,7 @@ class Part(Space):
         """Return unit vectors w as coefficients (size, r), from eigenvalues (r,) and eigenvectors of `scatter`."""
 
 
-class GramPart(Part):
+class GramPart(ProductSpace, Part):
     """A part that is held as the inner products of its rows.
 
     Parameters
@@ -130,8 +177,7 @@ class GramPart(Part):
         scales: Sequence[float],
         constant: float,
     ) -> None:
-        self.n = self.size = len(train)
-        self.products = np.full((len(train), len(train)), constant**2)
+        super().__init__(np.full((len(train), len(train)), constant**2))
         self.cross = np.full((len(held_out), len(train)), constant**2)
         for gram, scale in zip(grams, scales, strict=True):
             inner, cross = gram.take(train, held_out, centred=centred)
@@ -146,28 +192,9 @@ class GramPart(Part):
         ]
         self._train, self._centred, self._constant = train, centred, constant
 
-    def values(self, coefficients: FloatArray) -> FloatArray:
-        """Return X X' c; see `Space.values`."""
-        return np.asarray(self.products @ coefficients)
-
-    def slopes(self, residuals: FloatArray) -> FloatArray:
-        """Return the residuals: slopes are written by the rows; see `Space.slopes`."""
-        return residuals
-
-    def paired(self, coefficients: FloatArray, values: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return the values; see `Space.paired`."""
-        return values
-
-    def preconditioner(self, weights: FloatArray, penalty: float) -> Preconditioner:
-        """Return v -> D (penalty I + D X X' D)^-1 D^-1 v, with D^2 = diag(weights); see `Space.preconditioner`."""
-        roots = _roots(weights)
-        matrix = self.products * roots
-        matrix *= roots[:, None]
-        matrix.flat[:: self.n + 1] += penalty
-        # The transpose of a symmetric matrix in C order is itself in the order that LAPACK overwrites.
-        factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
-        column = roots[:, None]
-        return lambda slopes: column * cho_solve(factor, slopes / column, overwrite_b=True, check_finite=False)
+    def dual(self) -> ProductSpace:
+        """Return the part itself; see `Part.dual`."""
+        return self
 
     def held_out(self, coefficients: FloatArray) -> FloatArray:
         """Return the values of the held-out rows; see `Part.held_out`."""
@@ -260,6 +287,10 @@ class PlainPart(Part):
         matrix.flat[:: self.size + 1] += penalty
         factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
         return lambda slopes: np.asarray(cho_solve(factor, slopes, check_finite=False))
+
+    def dual(self) -> ProductSpace:
+        """Return X X' as a space; see `Part.dual`."""
+        return ProductSpace(np.asarray(self.rows @ self.rows.T))
 
     def held_out(self, coefficients: FloatArray) -> FloatArray:
         """Return the values of the held-out rows; see `Part.held_out`."""

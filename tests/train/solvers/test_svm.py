@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
+from fusion_pipeline.train.solvers import svm
 from fusion_pipeline.train.solvers.svm import SvmSolution, solve_svm_path, svm_probabilities
 from tests.train.solvers.made import CLASSES, make_blocks, make_part
 
@@ -84,3 +85,17 @@ def test_probabilities_sum_to_one_and_sharpen_as_it_gets_colder() -> None:
     assert (warm.sum(), cold.sum()) == (pytest.approx(1.0), pytest.approx(1.0))
     np.testing.assert_allclose(warm, np.exp([[0.0, 0.1, 0.2]]) / np.exp([0.0, 0.1, 0.2]).sum())
     assert cold[0, 2] > 0.9999
+
+
+@pytest.mark.parametrize(("name", "value"), [("_MOST_ROWS", 3), ("_WIDEST", 1.0), ("_WIDEST", 0.0), ("_FEW_STEPS", 1)])
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+def test_every_way_of_solving_leads_to_the_same_optimum(
+    monkeypatch: pytest.MonkeyPatch, shape: str, name: str, value: float
+) -> None:
+    part, labels, _, _ = make_part(shape, constant=1.0)
+    expected = list(solve_svm_path(part, labels, CLASSES, COSTS))
+    monkeypatch.setattr(svm, name, value)
+    for one, other in zip(solve_svm_path(part, labels, CLASSES, COSTS), expected, strict=True):
+        np.testing.assert_allclose(one.objectives, other.objectives, rtol=1e-5)
+        values = other.held_out_values(part)
+        np.testing.assert_allclose(one.held_out_values(part), values, atol=2e-2 * np.abs(values).max())
