@@ -3,8 +3,9 @@
 The objective is ``loss(X w) + penalty / 2 * ||w||^2``. L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm
 7.4) starts each two-loop recursion from ``(X' D X + penalty I)^-1`` with D the curvature of the loss at each row, so
 that a step from nothing is a ridge regression. It is made anew when that curvature has changed: it falls by orders of
-magnitude while a separable problem is fitted, and with a stale one the search would crawl. Along a direction the values are linear, so a line search multiplies no
-matrix. One step costs one product with X X', or one with X and one with X', and two triangular solves.
+magnitude while a separable problem is fitted, and with a stale one the search would crawl. Along a direction the values
+are linear, so a line search multiplies no matrix. One step costs one product with X X', or one with X and one with X',
+and two triangular solves.
 
 Outputs that share nothing but the rows, as one-against-rest classifiers do, are solved side by side: each has step
 lengths and a memory of its own, and those that are done are left out.
@@ -29,8 +30,8 @@ _MOST_TRIALS = 30
 # A line search ends where the slope is at most this share of the first one, either way.
 _FLATTER = 0.5
 
-# After how many steps, at least, the preconditioner may be made anew, and for which change of the curvature. It costs as
-# much as a few steps.
+# After how many steps, at least, the preconditioner may be made anew, and for which change of the curvature: it costs
+# as much as a few steps.
 _FRESH_STEPS, _STALE = 3, 1.5
 
 # Columns that are done go on for nothing until they are this share of all: leaving them out copies the others.

@@ -6,8 +6,8 @@ The objective is that of scikit-learn's ``LinearSVC(C=cost)``, for each class wi
 
 LinearSVC penalises its intercept as the weight of a column of ones, so the part has to have that column:
 ``rows.part(train, held_out, centred=..., constant=1.0)``. All classes are solved side by side in the space of the inner
-products, and the optimum for one cost is where the search for the next greater one starts. scikit-learn fits one SVM for two classes, here there are two,
-each the other's negative.
+products, and the optimum for one cost is where the search for the next greater one starts. scikit-learn fits one SVM
+for two classes, here there are two, each the other's negative.
 
 `svm_probabilities` makes probabilities of decision values as Guo et al. (2017) do of logits: softmax(values / T). The
 temperature is given by who calls, who has out-of-fold decision values to fit it on: those of training rows all reach
@@ -23,8 +23,8 @@ import numpy as np
 
 from fusion_pipeline.train.solvers.descent import Loss, minimise
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
-from fusion_pipeline.train.solvers.parts import Part, ProductSpace
 from fusion_pipeline.train.solvers.newton import grow, newton
+from fusion_pipeline.train.solvers.parts import Part, ProductSpace
 from fusion_pipeline.train.solvers.softmax import softmax
 
 PRECISION = 1e-7

@@ -13,7 +13,7 @@ from tests.train.solvers.made import CLASSES, make_part
 
 
 def problem(shape: str) -> tuple[np.ndarray, np.ndarray]:
-    part, labels, rows, _ = make_part(shape, constant=1.0)
+    _, labels, rows, _ = make_part(shape, constant=1.0)
     return rows @ rows.T, np.where(labels[:, None] == np.arange(CLASSES), 1.0, -1.0)
 
 
