@@ -16,8 +16,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.blas import dsyrk
+from scipy.linalg import cho_factor
+from scipy.linalg.blas import dsyrk, dtrsm
 
 from fusion_pipeline.train.solvers.gram import SLAB, FloatArray, Gram, IntArray
 
@@ -108,9 +108,8 @@ class ProductSpace(Space):
         matrix *= roots[:, None]
         matrix.flat[:: self.n + 1] += penalty
         # The transpose of a symmetric matrix in C order is itself in the order that LAPACK overwrites.
-        factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
-        column = roots[:, None]
-        return lambda slopes: column * cho_solve(factor, slopes / column, overwrite_b=True, check_finite=False)
+        solve, column = _solver(matrix.T), roots[:, None]
+        return lambda slopes: column * solve(slopes / column)
 
 
 class Part(Space):
@@ -283,10 +282,9 @@ class PlainPart(Part):
 
     def preconditioner(self, weights: FloatArray, penalty: float) -> Preconditioner:
         """Return g -> (X' diag(weights) X + penalty I)^-1 g; see `Space.preconditioner`."""
-        matrix = _scatter(self.rows * _roots(weights)[:, None])
-        matrix.flat[:: self.size + 1] += penalty
-        factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-        return lambda slopes: np.asarray(cho_solve(factor, slopes, check_finite=False))
+        matrix = _scatter(self.rows, _roots(weights))
+        matrix.T.flat[:: self.size + 1] += penalty
+        return _solver(matrix)
 
     def dual(self) -> ProductSpace:
         """Return X X' as a space; see `Part.dual`."""
@@ -304,7 +302,7 @@ class PlainPart(Part):
 
     def scatter(self) -> FloatArray:
         """Return X' X; see `Part.scatter`."""
-        lower = _scatter(self.rows)
+        lower = _scatter(self.rows, np.ones(self.n))
         return np.asarray(np.tril(lower) + np.tril(lower, -1).T)
 
     def axes(self, values: FloatArray, vectors: FloatArray) -> FloatArray:  # noqa: ARG002
@@ -354,9 +352,27 @@ class WithIntercept(Space):
         return lambda slopes: np.vstack([inner(slopes[:-1]), slopes[-1] / whole])
 
 
-def _scatter(rows: FloatArray) -> FloatArray:
-    """Return the lower triangle of rows' rows."""
-    return np.asarray(dsyrk(1.0, rows.T, lower=1))
+def _scatter(rows: FloatArray, roots: FloatArray) -> FloatArray:
+    """Return the lower triangle of X' D^2 X, in LAPACK's order, without a second copy of the rows."""
+    found = np.zeros((rows.shape[1], rows.shape[1]), order="F")
+    for start in range(0, len(rows), SLAB):
+        slab = rows[start : start + SLAB] * roots[start : start + SLAB, None]
+        found = dsyrk(1.0, slab.T, beta=1.0, c=found, lower=1, overwrite_c=1)
+    return found
+
+
+def _solver(matrix: FloatArray) -> Preconditioner:
+    """Return the map from B to matrix^-1 B; the lower triangle of `matrix`, in LAPACK's order, is overwritten.
+
+    B keeps its order in memory: LAPACK's own solver would hand back columns where everything else goes by rows.
+    """
+    factor, _ = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+
+    def solve(sides: FloatArray) -> FloatArray:
+        half = dtrsm(1.0, factor, sides.T, side=1, lower=1, trans_a=1)
+        return np.asarray(dtrsm(1.0, factor, half, side=1, lower=1, overwrite_b=1).T)
+
+    return solve
 
 
 def _roots(weights: FloatArray) -> FloatArray:
