@@ -103,8 +103,9 @@ def minimise(
     start : ndarray (size, n_outputs), float64
         Coefficients from which to search.
     precision : float
-        The search ends when a step promises to lower an objective by no more than this share of it.
+        The last step is one that promises to lower an objective by no more than this share of it.
     most_steps : int
+        At least 1.
 
     Returns
     -------
@@ -112,19 +113,16 @@ def minimise(
     """
     search = _Search(space, loss, penalty, start)
     found = Optimum(*map(np.empty_like, (start, search.values, search.objectives)), search.objectives > np.inf)
-    for step in range(most_steps + 1):
-        way, slope = search.direction()
-        done = -slope / 2 <= precision * np.abs(search.objectives)
-        found.done[search.columns if not loss.joint else ...] = done
+    for step in range(1, most_steps + 1):
+        done = search.step() <= precision * np.abs(search.objectives)
         left = done | (step == most_steps)
         if loss.joint and left.all():
             return Optimum(search.coefficients, search.values, search.objectives, done)
         if not loss.joint and (left.all() or left.mean() >= _WORTH_LEAVING):
+            found.done[search.columns] = done
             search.leave(left, found)
-            if left.all():
-                break
-            way, slope = way.take(space, np.flatnonzero(~left)), slope[~left]
-        search.step(way, slope)
+        if len(search.columns) == 0:
+            break
     return found
 
 
@@ -199,8 +197,9 @@ class _Search:
         move = _Move.of(self.space, coefficients, values)
         return move, self._dot(self.slopes, move.paired)
 
-    def step(self, direction: _Move, slope: FloatArray) -> None:
-        """Go along `direction` as far as it is worth, and remember what that did to the slopes."""
+    def step(self) -> FloatArray:
+        """Go where it goes down, remember what that did to the slopes, and return how much less was promised."""
+        direction, slope = self.direction()
         lengths, residuals = self._look_along(direction, slope)
         move = _Move.of(self.space, direction.coefficients * lengths, direction.values * lengths)
         self.coefficients += move.coefficients
@@ -212,6 +211,7 @@ class _Search:
         # Where nothing moves any more there is nothing to learn, nor to divide by.
         self.memories.append(_Memory(move, change, np.where(product > 0.0, product, np.inf)))
         del self.memories[:-_MEMORY]
+        return -slope / 2
 
     def _grow_old(self) -> None:
         """Make the preconditioner anew if it is too far from the curvature here."""
@@ -224,7 +224,8 @@ class _Search:
 
     def _look_along(self, way: _Move, slope: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the step lengths, and the derivatives of the loss there; note the objectives there."""
-        lengths, line, before = np.ones_like(slope), _Line(slope), self.objectives
+        # At an optimum rounding may point uphill.
+        lengths, line, before = np.where(slope < 0.0, 1.0, 0.0), _Line(slope), self.objectives
         burden = self._burden()
         crossed = self.penalty * self._dot(self.space.penalised(self.coefficients), way.paired)
         squared = self.penalty * self._dot(self.space.penalised(way.coefficients), way.paired)
@@ -268,7 +269,7 @@ class _Line:
         self.low, self.low_slope = (
             np.where(too_short, new, old) for new, old in ((lengths, self.low), (slopes, self.low_slope))
         )
-        return np.where(too_long | too_short, self._between(lengths), lengths)
+        return np.where((too_long | too_short) & (self.first < 0.0), self._between(lengths), lengths)
 
     def _between(self, lengths: FloatArray) -> FloatArray:
         """Return where a straight slope would be zero: inside the bracket, or not too far beyond its only end."""
