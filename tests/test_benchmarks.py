@@ -87,3 +87,24 @@ def test_an_extraction_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
     assert re.search(r"8 images: [\d,]+ MiB at most\n.*times as much; at most 1.1: (reached|MISSED)", run.stdout)
     assert run.stdout.count("of the lower") == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_solvers_are_compared_with_those_of_scikit_learn() -> None:
+    small = ["--rows", "240", "--classes", "4", "--widths", "150", "200", "--reference-classes", "2"]
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS / "train.py", *small, "--sizes", "60", "120", "240"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
+    )
+    assert re.findall(r"^(\w+)$", run.stdout, re.MULTILINE) == ["svm", "logistic", "growth", "memory"]
+    assert re.search(r"LinearSVC +[\d.]+ s, from 2 of the classes", run.stdout)
+    assert "(at most 1e-05: reached)" in run.stdout
+    assert re.findall(r"(\d+) features: objective .* \(no higher: reached\)", run.stdout) == ["350", "150"]
+    assert re.findall(r"^  (\w+) grows with the rows to the power of -?\d", run.stdout, re.MULTILINE) == [
+        "hold",
+        "svm",
+        "logistic",
+    ]
+    assert re.search(r"[\d.]+ times the features; at most 2 times and n x n numbers, \d+ MiB: \w+", run.stdout)

@@ -5,7 +5,7 @@
 `folds`           labels and groups become stratified folds
 `dealing`         how that is done: dealt like cards, groups kept whole
 `duplicates`      thumbnails become groups of near-duplicates
-`solvers`         a matrix and labels become softmax regressions along a path of penalties
+`solvers`         rows of features and labels become linear models, for any training part of them
 `experts`         one backbone's features become an expert and its out-of-fold predictions
 `mixture`         gate weights and experts' probabilities become fused probabilities (Eq. 3)
 `gates`           features or thumbnails become gate weights, one gate a file

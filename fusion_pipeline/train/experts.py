@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fusion_pipeline.errors import UnusableDataError
 from fusion_pipeline.train.folds import Fold, inner_folds
 from fusion_pipeline.train.mixture import sample_nll
-from fusion_pipeline.train.solvers import SoftmaxFit, fit_path, softmax
+from fusion_pipeline.train.solvers.softmax import SoftmaxFit, fit_path, softmax
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

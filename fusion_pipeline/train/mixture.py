@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from fusion_pipeline.train.solvers import softmax
+from fusion_pipeline.train.solvers.softmax import softmax
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from fusion_pipeline.train.folds import Fold
 from fusion_pipeline.train.gates.gate import Arrays, FloatArray, IntArray
 from fusion_pipeline.train.mixture import mixture_nll, uniform_weights
-from fusion_pipeline.train.solvers import softmax
+from fusion_pipeline.train.solvers.softmax import softmax
 
 # Rows of one forward pass without gradients: bounds the memory of a CNN's activations. Last bits of a row may depend on
 # which others share its pass.

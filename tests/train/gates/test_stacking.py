@@ -7,7 +7,7 @@ import numpy as np
 from fusion_pipeline.train.experts import Expert
 from fusion_pipeline.train.gates.gate import GateInputs
 from fusion_pipeline.train.gates.stacking import StackingGate
-from fusion_pipeline.train.solvers import softmax
+from fusion_pipeline.train.solvers.softmax import softmax
 
 
 def test_equation_9_by_hand() -> None:

@@ -8,8 +8,9 @@ from scipy.special import log_softmax as scipy_log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from fusion_pipeline.errors import UnusableDataError
-from fusion_pipeline.train.solvers import fit_path, log_softmax, softmax
+from fusion_pipeline.train.solvers.softmax import fit_path, log_softmax, softmax, solve_path
 from tests.train.made import make_features, make_labels
+from tests.train.solvers.made import CLASSES, make_blocks, make_part
 
 ALPHAS = [100.0, 1.0, 0.03]
 
@@ -71,3 +72,21 @@ def test_softmax_by_hand_and_far_out() -> None:
     np.testing.assert_allclose(softmax(np.log([[1.0, 3.0]])), [[0.25, 0.75]])
     np.testing.assert_array_equal(softmax(np.array([1e4, 0.0])), [1.0, 0.0])
     np.testing.assert_allclose(np.exp(log_softmax(np.array([[800.0, 801.0]]))), softmax(np.array([[0.0, 1.0]])))
+
+
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+def test_a_part_has_the_optimum_of_its_rows(shape: str) -> None:
+    part, labels, rows, unseen = make_part(shape)
+    solutions = list(solve_path(part, labels, CLASSES, ALPHAS))
+    for solution, fit in zip(solutions, fit_path(rows, labels, CLASSES, ALPHAS), strict=True):
+        assert solution.objective == pytest.approx(fit.objective, rel=1e-7)
+        np.testing.assert_allclose(solution.held_out_logits(part), fit.logits(unseen), atol=0.02)
+    primal = solutions[-1].primal(part)
+    raw = np.hstack([block.astype(np.float64) for block in make_blocks(shape)[0]])[1::2]
+    np.testing.assert_allclose(primal.logits(raw), solutions[-1].held_out_logits(part), atol=1e-8)
+
+
+def test_the_same_input_gives_the_same_bytes() -> None:
+    part, labels, _, _ = make_part("wide")
+    one, other = (next(solve_path(part, labels, CLASSES, [0.1])).coefficients for _ in range(2))
+    assert one.tobytes() == other.tobytes()

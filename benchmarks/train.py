@@ -1,0 +1,285 @@
+"""Compare the solvers of stage two with scikit-learn's on the same made-up features.
+
+Run it on an idle machine; sizes are options::
+
+    python benchmarks/train.py
+    python benchmarks/train.py --part svm --rows 4000 --classes 102
+    python benchmarks/train.py --part growth --sizes 1000 2000 4000 8000
+
+Features are of low rank with classes in it, and a little noise in every direction; they are cut off at zero and stored
+as float16, as those of real backbones are. Both sides solve the same problem, and the objectives that they reach are
+printed beside the seconds. The parts: ``svm``, LinearSVC on all features, which is fitted for some classes and
+extrapolated to all; ``logistic``, LogisticRegression on all features and on one backbone's; ``growth``, seconds against
+rows, with the exponent that fits them; ``memory``, the peak of a process that makes the Gram and solves with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_info
+
+from fusion_pipeline.train.solvers.gram import Gram
+from fusion_pipeline.train.solvers.parts import Part
+from fusion_pipeline.train.solvers.rows import GramRows, PlainRows, Rows, hold
+from fusion_pipeline.train.solvers.softmax import log_softmax, solve_path
+from fusion_pipeline.train.solvers.svm import solve_svm_path
+
+SVM_TIMES, SVM_OBJECTIVE = 20.0, 1e-5
+LOGISTIC_TIMES = 3.0
+MEMORY = 2.0
+
+LOGISTIC_PRECISION = 1e-5
+"""scikit-learn's default tolerance ends further from the optimum than this does."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Sizes of the problems.
+
+    Parameters
+    ----------
+    rows : int
+    widths : sequence of int
+        Features of each backbone.
+    classes : int
+    reference_classes : int
+        Those that LinearSVC is fitted for.
+    repeat : int
+        How often ours is run; the median counts.
+    """
+
+    rows: int
+    widths: Sequence[int]
+    classes: int
+    reference_classes: int
+    repeat: int
+
+    @property
+    def features(self) -> int:
+        """All backbones together."""
+        return sum(self.widths)
+
+
+def make_features(rows: int, widths: Sequence[int], classes: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return features (rows, width), float16, of each backbone, and labels (rows,) that they tell apart in part."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.arange(rows) % classes)
+    rank = min(256, *widths)
+    hidden = rng.standard_normal((classes, rank))[labels] + 1.5 * rng.standard_normal((rows, rank))
+    return [_features(rng, hidden.astype(np.float32), width) for width in widths], labels
+
+
+def _features(rng: np.random.Generator, hidden: np.ndarray, width: int) -> np.ndarray:
+    found = np.empty((len(hidden), width), np.float16)
+    for start in range(0, width, 256):  # the peak of making features must not hide that of solving
+        columns = found[:, start : start + 256]
+        mixing = rng.standard_normal((hidden.shape[1], columns.shape[1]), np.float32) / np.float32(
+            hidden.shape[1] ** 0.5
+        )
+        noise = 0.3 * rng.standard_normal(columns.shape, np.float32)
+        columns[...] = np.maximum(hidden @ mixing + noise, 0.0)
+    return found
+
+
+def svm(work: Work) -> Iterator[str]:
+    """Yield how much faster all one-against-rest SVMs are than LinearSVC, and how their objectives compare."""
+    blocks, labels = make_features(work.rows, work.widths, work.classes)
+    everyone = np.arange(work.rows)
+    rows, holding = timed(lambda: hold(blocks), work.repeat)
+    part = rows.part(everyone, centred=False, constant=1.0)
+    solution, solving = timed(lambda: next(solve_svm_path(part, labels, work.classes)), work.repeat)
+    yield f"ours         {holding:8.2f} s to hold the rows, {solving:8.2f} s for {work.classes} classes"
+    weights, intercepts = solution.primal(part)
+    X = np.concatenate(blocks, axis=1).astype(np.float64)
+    chosen = np.unique(np.linspace(0, work.classes - 1, work.reference_classes).astype(int))
+    ours = theirs = spent = 0.0
+    for label in chosen:
+        y = labels == label
+        reference, seconds = timed(lambda: quietly(LinearSVC(random_state=0).fit, X, y), 1)  # noqa: B023
+        spent += seconds
+        theirs += svm_objective(X, y, reference.coef_[0], float(reference.intercept_[0]))
+        ours += svm_objective(X, y, weights[:, label], float(intercepts[label]))
+    seconds = spent / len(chosen) * work.classes
+    yield f"LinearSVC    {seconds:8.2f} s, from {len(chosen)} of the classes"
+    times = seconds / (holding + solving)
+    wanted = verdict(times >= SVM_TIMES, f"at least {SVM_TIMES:.0f}")
+    yield f"{times:.1f} times faster, holding the rows counted  {wanted}"
+    excess = ours / theirs - 1
+    yield (
+        f"objective {ours:.4f} against {theirs:.4f}: {excess:+.1e} of it  "
+        f"{verdict(excess <= SVM_OBJECTIVE, f'at most {SVM_OBJECTIVE:.0e}')}"
+    )
+
+
+def svm_objective(X: np.ndarray, y: np.ndarray, weights: np.ndarray, intercept: float) -> float:
+    missing = np.maximum(0.0, 1.0 - np.where(y, 1.0, -1.0) * (X @ weights + intercept))
+    return float(weights @ weights / 2 + intercept**2 / 2 + missing @ missing)
+
+
+def logistic(work: Work) -> Iterator[str]:
+    """Yield how much faster softmax regressions are than LogisticRegression, and how their objectives compare."""
+    blocks, labels = make_features(work.rows, work.widths, work.classes)
+    for chosen in (blocks, blocks[:1]):
+        yield from _logistic(work, chosen, labels)
+
+
+def _logistic(work: Work, blocks: Sequence[np.ndarray], labels: np.ndarray) -> Iterator[str]:
+    everyone = np.arange(work.rows)
+    rows, holding = timed(lambda: hold(blocks), work.repeat)
+
+    def solve() -> tuple[Part, object]:
+        part = rows.part(everyone)
+        return part, next(solve_path(part, labels, work.classes, [1.0], LOGISTIC_PRECISION))
+
+    (part, solution), solving = timed(solve, work.repeat)
+    fit = solution.primal(part)
+    X = np.concatenate(blocks, axis=1).astype(np.float64)
+    X -= X.mean(axis=0)
+    reference, seconds = timed(lambda: quietly(LogisticRegression().fit, X, labels), 1)
+    # Ours is for rows as they were given, theirs for centred ones.
+    ours = logistic_objective(X, labels, fit.weights, fit.intercept + _mean(blocks) @ fit.weights)
+    theirs = logistic_objective(X, labels, reference.coef_.T, reference.intercept_)
+    times, name = seconds / (holding + solving), f"{X.shape[1]:,} features"
+    yield f"{name}: ours {holding:.2f} s to hold the rows, {solving:.2f} s; LogisticRegression {seconds:.2f} s"
+    yield f"{name}: {times:.1f} times faster  {verdict(times >= LOGISTIC_TIMES, f'at least {LOGISTIC_TIMES:.0f}')}"
+    yield f"{name}: objective {ours:.6f} against {theirs:.6f}  {verdict(ours <= theirs, 'no higher')}"
+
+
+def _mean(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([block.mean(axis=0, dtype=np.float64) for block in blocks])
+
+
+def logistic_objective(X: np.ndarray, labels: np.ndarray, weights: np.ndarray, intercept: np.ndarray) -> float:
+    likelihoods = log_softmax(X @ weights + intercept)[np.arange(len(X)), labels]
+    return float((weights**2).sum() / 2 - likelihoods.sum())
+
+
+def growth(work: Work, sizes: Sequence[int]) -> Iterator[str]:
+    """Yield the seconds of each step by the number of rows, and the exponents that fit them."""
+    found: dict[str, list[float]] = {"hold": [], "svm": [], "logistic": []}
+    for rows in sizes:
+        blocks, labels = make_features(rows, work.widths, work.classes)
+        held, seconds = timed(lambda: hold(blocks), work.repeat)  # noqa: B023 - called at once
+        found["hold"].append(seconds)
+        for name, solve in (("svm", _solve_svm), ("logistic", _solve_logistic)):
+            found[name].append(timed(lambda: solve(held, labels, work.classes), work.repeat)[1])  # noqa: B023
+        yield f"{rows:>7,} rows: " + ", ".join(f"{name} {seconds[-1]:.2f} s" for name, seconds in found.items())
+    for name, seconds in found.items():
+        exponent = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
+        yield f"{name} grows with the rows to the power of {exponent:.2f}"
+
+
+def _solve_svm(rows: Rows, labels: np.ndarray, classes: int) -> None:
+    next(solve_svm_path(rows.part(np.arange(len(labels)), centred=False, constant=1.0), labels, classes))
+
+
+def _solve_logistic(rows: Rows, labels: np.ndarray, classes: int) -> None:
+    next(solve_path(rows.part(np.arange(len(labels))), labels, classes, [1.0], LOGISTIC_PRECISION))
+
+
+def memory(work: Work) -> Iterator[str]:
+    """Yield the peak memory of Grams and of an SVM on half of the rows, features included, in a process of its own."""
+    command = [sys.executable, __file__, "--part", "peak", "--rows", str(work.rows), "--classes", str(work.classes)]
+    command += ["--widths", *map(str, work.widths)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    peak = float(done.stdout.split()[-1])
+    features, gram = 4 * work.rows * work.features, 8 * work.rows**2
+    allowed = MEMORY * features + gram
+    yield f"{peak / 2**20:,.0f} MiB at most, {features / 2**20:,.0f} MiB of features in float32"
+    yield (
+        f"{peak / features:.2f} times the features; at most {MEMORY:.0f} times and n x n numbers, "
+        f"{allowed / 2**20:,.0f} MiB: {'reached' if peak <= allowed else 'MISSED'}"
+    )
+
+
+def peak(work: Work) -> Iterator[str]:
+    """Yield the bytes that this process needed at most beyond its libraries."""
+    before = _peak()
+    blocks, labels = make_features(work.rows, work.widths, work.classes)
+    train, test = np.arange(0, work.rows, 2), np.arange(1, work.rows, 2)
+    rows = GramRows((Gram.of(blocks, PlainRows(tuple(blocks)).block_scales(train)),))
+    part = rows.part(train, test, centred=False, constant=1.0)
+    next(solve_svm_path(part, labels[train], work.classes)).held_out_values(part)
+    yield str(_peak() - before)
+
+
+def _peak() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def timed(task: Callable[[], Any], repeat: int) -> tuple[Any, float]:
+    """Return what the task gave, and the median of its seconds."""
+    seconds = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        result = task()
+        seconds.append(time.perf_counter() - started)
+    return result, statistics.median(seconds)
+
+
+def quietly(fit: Callable[..., Any], *arguments: np.ndarray) -> Any:
+    """Fit, and say nothing of a limit of steps that was reached: it is part of the comparison."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return fit(*arguments)
+
+
+def verdict(reached: bool, wanted: str) -> str:
+    return f"({wanted}: {'reached' if reached else 'MISSED'})"
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=["all", "svm", "logistic", "growth", "memory", "peak"], default="all")
+    parser.add_argument("--rows", type=int, default=4_000)
+    parser.add_argument("--classes", type=int, default=102)
+    parser.add_argument("--widths", type=int, nargs="+", default=[2048, 2048, 2048, 4096, 4096])
+    parser.add_argument("--reference-classes", type=int, default=4, help="those that LinearSVC is fitted for")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 2_000, 4_000, 8_000], help="rows, for growth")
+    parser.add_argument("--repeat", type=int, default=1)
+    options = parser.parse_args()
+    work = Work(options.rows, options.widths, options.classes, options.reference_classes, options.repeat)
+    if options.part == "peak":
+        print(*peak(work))
+        return
+    print(*_describe(work), sep="\n", flush=True)
+    parts = {
+        "svm": lambda: svm(work),
+        "logistic": lambda: logistic(work),
+        "growth": lambda: growth(work, options.sizes),
+        "memory": lambda: memory(work),
+    }
+    for part, lines in parts.items():
+        if options.part in ("all", part):
+            print(f"\n{part}", flush=True)
+            for line in lines():
+                print(f"  {line}", flush=True)
+
+
+def _describe(work: Work) -> Iterator[str]:
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn"))
+    yield f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    yield f"{libraries}; {max(pool['num_threads'] for pool in threadpool_info())} BLAS threads"
+    yield f"{work.rows:,} rows, {work.features:,} features of {len(work.widths)} backbones, {work.classes} classes"
+
+
+if __name__ == "__main__":
+    main()

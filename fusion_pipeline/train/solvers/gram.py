@@ -1,0 +1,118 @@
+"""The features of one or more backbones become the inner products of all rows, once for all training parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.blas import dsyrk
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# Columns that are float64 at a time: enough for BLAS to run at full speed, little beside the features.
+SLAB = 512
+
+
+@dataclass(frozen=True)
+class Gram:
+    """Inner products of all rows of one block of features, or of several side by side.
+
+    They are kept around the mean c of all rows: with z = x - c it holds z_i . z_j, z_i . c and c . c, from which
+    x_i . x_j follows. Centring on any training part then takes away small numbers from small numbers, and loses no
+    digits where columns lie far from zero.
+
+    Attributes
+    ----------
+    blocks : tuple of ndarray (n, n_features of the block), any float
+        As given, not copied; only primal weights are computed from them.
+    scales : tuple of float
+        What each block is multiplied with.
+    shifted : ndarray (n, n), float64
+        z_i . z_j.
+    offsets : ndarray (n,), float64
+        z_i . c.
+    constant : float
+        c . c.
+
+    Examples
+    --------
+    >>> gram = Gram.of([np.array([[3.0, 0.0], [1.0, 2.0], [2.0, 4.0]], np.float16)])
+    >>> gram.take(np.array([0, 1]), np.array([2]), centred=False)
+    (array([[9., 3.],
+           [3., 5.]]), array([[ 6., 10.]]))
+    >>> gram.take(np.array([0, 1]), np.array([2]), centred=True)[1]
+    array([[-3.,  3.]])
+    """
+
+    blocks: tuple[NDArray[np.floating], ...]
+    scales: tuple[float, ...]
+    shifted: FloatArray
+    offsets: FloatArray
+    constant: float
+
+    @classmethod
+    def of(cls, blocks: Sequence[NDArray[np.floating]], scales: Sequence[float] | None = None) -> Gram:
+        """Return the inner products of all rows of `blocks`; beside n x n numbers it needs n x 512 for a while.
+
+        Parameters
+        ----------
+        blocks : sequence of ndarray (n, n_features of the block), any float
+        scales : sequence of float, optional
+            What each block is multiplied with; 1 without it. One Gram of scaled blocks takes less memory than one of
+            each, but serves only the training part whose scales they are.
+        """
+        n, factors = len(blocks[0]), (1.0,) * len(blocks) if scales is None else tuple(scales)
+        products, offsets, constant = np.zeros((n, n), order="F"), np.zeros(n), 0.0
+        for block, scale in zip(blocks, factors, strict=True):
+            for start in range(0, block.shape[1], SLAB):
+                columns = scale * block[:, start : start + SLAB].astype(np.float64, order="C")
+                mean = columns.mean(axis=0)
+                columns -= mean
+                products = dsyrk(1.0, columns.T, beta=1.0, c=products, trans=1, lower=1, overwrite_c=1)
+                offsets += columns @ mean
+                constant += float(mean @ mean)
+        _mirror(products)
+        return cls(tuple(blocks), factors, products.T, offsets, constant)
+
+    def take(self, train: IntArray, held_out: IntArray, *, centred: bool) -> tuple[FloatArray, FloatArray]:
+        """Return the inner products of training rows, (n, n), and of held-out with training rows, (m, n).
+
+        Parameters
+        ----------
+        train : ndarray (n,), int64
+            Row numbers.
+        held_out : ndarray (m,), int64
+            Row numbers.
+        centred : bool
+            Whether the mean of the training rows is taken from all rows first.
+        """
+        inner, cross = self.shifted[np.ix_(train, train)], self.shifted[np.ix_(held_out, train)]
+        if not centred:
+            inner += self.offsets[train] + self.constant
+            cross += self.offsets[train] + self.constant
+            inner += self.offsets[train, None]
+            cross += self.offsets[held_out, None]
+            return inner, cross
+        mean = inner.mean(axis=0)
+        # A held-out row z becomes z . z_j - z . m - z_j . m + m . m, with the training mean m; a training row too.
+        cross -= cross.mean(axis=1, keepdims=True) - mean.mean()
+        cross -= mean
+        inner -= mean[:, None] - mean.mean()
+        inner -= mean
+        return inner, cross
+
+    def mean_square(self, train: IntArray) -> float:
+        """Return the mean squared norm of the training rows around their own mean."""
+        return float(self.shifted[train, train].mean() - self.shifted[np.ix_(train, train)].mean())
+
+
+def _mirror(products: FloatArray) -> None:
+    """Copy the lower triangle into the upper one, block by block."""
+    for start in range(0, len(products), SLAB):
+        stop = start + SLAB
+        products[start:stop, stop:] = products[stop:, start:stop].T
+        square = products[start:stop, start:stop]
+        square[...] = np.tril(square) + np.tril(square, -1).T

@@ -1,0 +1,64 @@
+"""The search: it finds optima that are known, side by side or jointly, from any start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion_pipeline.train.solvers.descent import Loss, minimise
+from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
+from fusion_pipeline.train.solvers.parts import Part
+from tests.train.solvers.made import make_part
+
+
+class Powers(Loss):
+    """The sum of (value - target) to an even power: a square, or what is flat around its least value."""
+
+    def __init__(self, targets: FloatArray, power: int, *, joint: bool) -> None:
+        self.targets, self.power, self.joint = targets, power, joint
+
+    def at(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        away = values - self.targets
+        losses = (away**self.power).sum(axis=None if self.joint else 0)
+        return np.atleast_1d(losses), self.power * away ** (self.power - 1)
+
+    def curvature(self, values: FloatArray) -> FloatArray:
+        away = values - self.targets
+        return np.asarray((self.power * (self.power - 1) * away ** (self.power - 2)).mean(axis=1))
+
+    def take(self, columns: IntArray) -> Powers:
+        return Powers(self.targets[:, columns], self.power, joint=self.joint)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@given(shape=st.sampled_from(["wide", "tall"]), penalty=st.floats(1e-2, 1e2), scale=st.floats(-10.0, 10.0))
+def test_a_square_loss_ends_at_the_ridge_regression(shape: str, penalty: float, scale: float, joint: bool) -> None:
+    part, _, rows, _ = make_part(shape)
+    targets = np.random.default_rng(0).normal(size=(len(rows), 4))
+    start = scale * np.random.default_rng(1).normal(size=(part.size, 4))
+    found = minimise(part, Powers(targets, 2, joint=joint), penalty, start, 1e-14)
+    exact = np.linalg.solve(2 * rows.T @ rows + penalty * np.eye(rows.shape[1]), 2 * rows.T @ targets)
+    np.testing.assert_allclose(found.values, rows @ exact, atol=1e-5)
+    columns = ((rows @ exact - targets) ** 2).sum(axis=0) + penalty / 2 * (exact**2).sum(axis=0)
+    np.testing.assert_allclose(found.objectives, [columns.sum()] if joint else columns, rtol=1e-9)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+def test_slopes_are_zero_at_the_optimum_of_a_loss_whose_curvature_changes(shape: str, joint: bool) -> None:
+    part, _, rows, _ = make_part(shape)
+    # Columns of unlike size end after unlike numbers of steps.
+    targets = np.random.default_rng(0).normal(size=(len(rows), 6)) * 2.0 ** np.arange(6)
+    loss = Powers(targets, 4, joint=joint)
+    found = minimise(part, loss, 20.0, np.zeros((part.size, 6)), 1e-13)
+    np.testing.assert_allclose(found.values, part.values(found.coefficients), atol=1e-6)
+    slopes = part.slopes(loss.at(found.values)[1]) + 20.0 * found.coefficients
+    first = part.slopes(loss.at(np.zeros_like(targets))[1])
+    assert (lengths(part, slopes) < 1e-4 * lengths(part, first)).all()
+
+
+def lengths(part: Part, slopes: FloatArray) -> FloatArray:
+    """Return how steep each column is."""
+    return np.sqrt((slopes * part.paired(slopes, part.values(slopes))).sum(axis=0))
