@@ -62,9 +62,7 @@ class ClusterExecutor:
                 )
         return futures
 
-    def _collect(
-        self, futures: dict[Handle, Any], progress: Progress | None, found: Found | None
-    ) -> dict[Handle, Any]:
+    def _collect(self, futures: dict[Handle, Any], progress: Progress | None, found: Found | None) -> dict[Handle, Any]:
         """Take each result as soon as it is there, and let go of its future: dependents keep what they need."""
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         calls = {future.key: call for call, future in futures.items()}

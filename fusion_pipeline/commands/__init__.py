@@ -15,6 +15,7 @@ import click
 from fusion_pipeline import __version__
 from fusion_pipeline.commands.audit import audit
 from fusion_pipeline.commands.backbones import backbones
+from fusion_pipeline.commands.benchmark import benchmark
 from fusion_pipeline.commands.cache import cache
 from fusion_pipeline.commands.datasets import datasets
 from fusion_pipeline.commands.demo import demo
@@ -67,5 +68,5 @@ def main() -> None:
     """
 
 
-for _command in (extract, train, predict, audit, cache, backbones, datasets, demo):
+for _command in (extract, train, benchmark, predict, audit, cache, backbones, datasets, demo):
     main.add_command(_command)

@@ -106,6 +106,18 @@ class AlignedStores:
         names = self.stores[0].sample_ids
         return tuple(names[row] for row in self.usable_rows)
 
+    @property
+    def groups(self) -> IntArray | None:
+        """Group numbers (m,) int64 of the usable rows, as the data set's manifest names them; None if it does not.
+
+        A row without a group is one for itself.
+        """
+        named = self.stores[0].index.groups
+        if named is None:
+            return None
+        own = [named[row] or f"\0{row}" for row in self.usable_rows]
+        return np.asarray(np.unique(own, return_inverse=True)[1], dtype=np.int64)
+
     def features(self, backbone: str) -> NDArray[np.floating]:
         """Return the features (m, n_features) of the usable rows, in the dtype of the store.
 

@@ -14,13 +14,14 @@ from fusion_pipeline.train.aligned import Aligned, AlignedStores
 from fusion_pipeline.train.classifier import FusionClassifier
 from fusion_pipeline.train.folds import Split, check_classes, stratified_folds
 from fusion_pipeline.train.gates.registry import GATES, gate_entry
+from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.tasks import ExpertResult, ExpertTask, GateResult, GateTask, run_expert, run_gate
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 # Which backbone or gate, and which fold; fold None is the final model.
-Part = tuple[str, int | None]
+Where = tuple[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -127,26 +128,26 @@ def _parts(split: Split) -> list[int | None]:
     return [None, *range(split.folds)]
 
 
-def _submit_experts(aligned: Aligned, split: Split, executor: Executor, seed: int) -> dict[Part, Handle]:
-    handles: dict[Part, Handle] = {}
+def _submit_experts(aligned: Aligned, split: Split, executor: Executor, seed: int) -> dict[Where, Handle]:
+    handles: dict[Where, Handle] = {}
     for fold in _parts(split):
         for backbone in aligned.backbones:
-            task = ExpertTask(aligned, backbone, split, fold, seed)
+            task = ExpertTask(Part(aligned, split, fold), backbone, seed)
             handles[backbone, fold] = executor.submit(run_expert, task, name=task.name)
     return handles
 
 
 def _submit_gates(
-    aligned: Aligned, gate: str, split: Split, executor: Executor, seed: int, experts: Mapping[Part, Handle]
-) -> dict[Part, Handle]:
-    handles: dict[Part, Handle] = {}
+    aligned: Aligned, gate: str, split: Split, executor: Executor, seed: int, experts: Mapping[Where, Handle]
+) -> dict[Where, Handle]:
+    handles: dict[Where, Handle] = {}
     for name in dict.fromkeys(("average", gate)):
         for fold in _parts(split):
             if fold is None and name != gate:
                 continue  # averaging is only compared with: it needs no final model
-            task = GateTask(aligned, name, split, fold, seed)
+            task = GateTask(Part(aligned, split, fold), name, seed)
             needed = [experts[backbone, fold] for backbone in aligned.backbones]
-            handles[name, fold] = executor.submit(run_gate, task, *needed, name=task.name)
+            handles[name, fold] = executor.submit(run_gate, task, None, *needed, name=task.name)
     return handles
 
 
@@ -155,8 +156,8 @@ def _collect(
     split: Split,
     seed: int,
     stores: AlignedStores,
-    experts: Mapping[Part, ExpertResult],
-    gates: Mapping[Part, GateResult],
+    experts: Mapping[Where, ExpertResult],
+    gates: Mapping[Where, GateResult],
 ) -> CrossValidation:
     tests = [test for _, test in stratified_folds(stores.labels, split.folds, split.seed)]
     folds = range(split.folds)

@@ -159,6 +159,7 @@ def fit_expert(
     seed: int,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
     scalings: Sequence[Scaling] = (Standardiser.fit,),
+    groups: IntArray | None = None,
 ) -> ExpertFit:
     """Fit the expert of one backbone, its penalty and its scaling chosen inside the given rows.
 
@@ -175,6 +176,8 @@ def fit_expert(
         Penalties to choose from; at least one, all positive.
     scalings : sequence of callable
         How columns are made alike before one penalty serves them all; the first of equally good ones is chosen.
+    groups : ndarray (n,), int64, optional
+        Rows that the inner folds must keep together.
 
     Returns
     -------
@@ -190,7 +193,8 @@ def fit_expert(
     array([0, 0, 0, 1, 1, 1])
     """
     rows = np.asarray(features, dtype=np.float64)
-    choices = [(scaling, *_choose_penalty(rows, labels, n_classes, seed, alphas, scaling)) for scaling in scalings]
+    folds = inner_folds(labels, seed, groups=groups)
+    choices = [(scaling, *_choose_penalty(rows, labels, n_classes, folds, alphas, scaling)) for scaling in scalings]
     scaling, alpha, held_out, losses = min(choices, key=lambda choice: choice[3][choice[1]])
     # Only stronger penalties are solved before the chosen one: they are cheap, and lead to its optimum.
     expert = expert_at(rows, labels, n_classes, [tried for tried in losses if tried >= alpha], scaling)
@@ -240,7 +244,12 @@ class _InnerFold:
 
 
 def _choose_penalty(
-    rows: FloatArray, labels: IntArray, n_classes: int, seed: int, alphas: Sequence[float], scaling: Scaling
+    rows: FloatArray,
+    labels: IntArray,
+    n_classes: int,
+    inner: Sequence[Fold],
+    alphas: Sequence[float],
+    scaling: Scaling,
 ) -> tuple[float, FloatArray, dict[float, float]]:
     """Return the best penalty, its out-of-fold probabilities, and the loss of each penalty that was tried.
 
@@ -248,7 +257,7 @@ def _choose_penalty(
     penalties cost as much as all others together.
     """
     penalties = sorted({float(alpha) for alpha in alphas}, reverse=True)
-    folds = [_InnerFold.of(rows, labels, n_classes, fold, penalties, scaling) for fold in inner_folds(labels, seed)]
+    folds = [_InnerFold.of(rows, labels, n_classes, fold, penalties, scaling) for fold in inner]
     losses: dict[float, float] = {}
     best, best_held_out = penalties[0], np.empty((0, n_classes))
     for alpha in penalties:

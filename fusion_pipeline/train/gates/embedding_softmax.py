@@ -53,7 +53,7 @@ class EmbeddingSoftmax(Gate):
         truth = np.maximum(np.eye(n_classes)[labels], PROBABILITY_FLOOR)
         training = NetworkTraining(self.recipe, lambda values, rows: self._build(values, rows, n_classes))
         tensors = feature_tensors(inputs)
-        self.epochs, _ = training.choose_epochs(tensors, truth, inner_folds(labels, seed), seed)
+        self.epochs, _ = training.choose_epochs(tensors, truth, inner_folds(labels, seed, groups=inputs.groups), seed)
         self._arrays = training.learn(tensors, truth, self.epochs, seed)
         return self
 

@@ -29,6 +29,8 @@ class GateInputs:
     features : tuple of ndarray (n, n_features of backbone k), any float
         In the order of the experts; empty when no gate at work looks at them.
     thumbnails : ndarray (n, size, size, 3), uint8, or None
+    groups : ndarray (n,), int64, or None
+        Images that inner folds must keep together; no gate learns from them.
 
     Examples
     --------
@@ -39,11 +41,13 @@ class GateInputs:
     rows: int
     features: tuple[NDArray[np.floating], ...] = ()
     thumbnails: NDArray[np.uint8] | None = None
+    groups: IntArray | None = None
 
     def take(self, rows: IntArray) -> GateInputs:
         """Return the inputs of some rows."""
         thumbnails = None if self.thumbnails is None else self.thumbnails[rows]
-        return GateInputs(len(rows), tuple(features[rows] for features in self.features), thumbnails)
+        groups = None if self.groups is None else self.groups[rows]
+        return GateInputs(len(rows), tuple(features[rows] for features in self.features), thumbnails, groups)
 
 
 class Gate(ABC):

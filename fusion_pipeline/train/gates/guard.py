@@ -91,7 +91,7 @@ class GuardedGate(Gate):
             self.fallback = True  # there is nothing to choose from
             return self
         truth = truth_probabilities(sharpened(out_of_fold, best_sharpness(out_of_fold, labels)), labels)
-        folds = inner_folds(labels, seed, most=self.cross_fit_folds)
+        folds = inner_folds(labels, seed, most=self.cross_fit_folds, groups=inputs.groups)
         self.fallback = not beats_averaging(self.cross_fit(inputs, truth, folds, seed), out_of_fold, labels)
         if not self.fallback:
             self.learn(inputs, truth, seed)

@@ -42,10 +42,10 @@ class StackingGate(Gate):
         self.in_sample = in_sample
         self.regression = Expert(np.empty((0, 0), np.float32), np.empty(0))
 
-    def fit(self, inputs: GateInputs, out_of_fold: FloatArray, labels: IntArray, seed: int) -> Self:  # noqa: ARG002
+    def fit(self, inputs: GateInputs, out_of_fold: FloatArray, labels: IntArray, seed: int) -> Self:
         """Fit g on the mean of the predictions, out of fold unless `in_sample`; see `Gate.fit`."""
         self.n_experts, n_classes = out_of_fold.shape[1:]
-        self.regression = fit_expert(out_of_fold.mean(axis=1), labels, n_classes, seed).expert
+        self.regression = fit_expert(out_of_fold.mean(axis=1), labels, n_classes, seed, groups=inputs.groups).expert
         return self
 
     def gate_weights(self, inputs: GateInputs) -> FloatArray:

@@ -1,0 +1,90 @@
+"""`fusion benchmark`: every row of the table on one data set, from the cache."""
+
+from __future__ import annotations
+
+import click
+
+from fusion_pipeline.commands import benchmarks
+from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.options import complete_backbones, uses
+from fusion_pipeline.config import Settings
+
+
+@click.command()
+@click.option(
+    "--backbone",
+    "names",
+    multiple=True,
+    metavar="NAME[,NAME...]",
+    shell_complete=complete_backbones,
+    help="Backbones to compare and fuse; repeats. [default: backbones of fusion.toml, else all in the cache]",
+)
+@click.option(
+    "--index", metavar="KEY", help="Version of the images, as 'fusion cache ls' shows it. [default: last extracted]"
+)
+@click.option(
+    "--row",
+    "wanted",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only these rows, such as 'concat-*' or 'embedding'; repeats. [default: all]",
+)
+@click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Cross-validations, other seeds.")
+@click.option("--holdout", metavar="SHARE", default="", help="Test this share once, such as 0.5, instead of folds.")
+@click.option(
+    "--groups",
+    type=click.Choice(["duplicates", "none", "column"]),
+    default="duplicates",
+    show_default=True,
+    help="What stays on one side of every split: near-duplicates, nothing, or these and the manifest's column 'group'.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["both", "tuned", "paper"]),
+    default="both",
+    show_default=True,
+    help="Concatenations as the paper has them, tuned, or both.",
+)
+@click.option(
+    "--label-embedding",
+    "embeddings",
+    type=click.Choice(["learned", "glove", "none"]),
+    multiple=True,
+    help="Label embeddings of the rows that have one; repeats. [default: both, as far as word vectors are at hand]",
+)
+@click.option("--label-vectors", metavar="FILE", help="Word vectors in GloVe's text format, of any dimension.")
+@click.option("--label-top", type=click.IntRange(1, 1000), default=5, show_default=True, help="T of Eq. 8.")
+@uses(
+    "data",
+    "dataset",
+    "cache",
+    "local_copy",
+    "folds",
+    "seed",
+    "executor",
+    "workers",
+    "scheduler",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
+    "insecure",
+    "resources",
+    "runs",
+    "expect_manifest",
+)
+def benchmark(settings: Settings, console: Console, **asked: object) -> None:
+    """Score every row of the paper's Table 2, and those that it leaves out, on the same folds.
+
+    Each backbone, three concatenations, plain averages, stacking, and the gates without and with label embeddings; with
+    intervals, comparisons that count repeats honestly, and the gain taken apart, beside the paper's numbers where it has
+    them. Everything that learns from experts learns from out-of-fold predictions, and a record of who saw which rows is
+    kept and checked. What is finished is kept too: the same command goes on where it stopped.
+
+    \b
+    Example:
+      fusion benchmark --data flowers17 --repeats 5
+    """
+    with console.tasks() as progress:
+        found = benchmarks.run(settings, benchmarks.Asked(**asked), progress, console.warn)  # type: ignore[arg-type]
+    console.tell(benchmarks.lines(found))
+    console.document(found.summary)

@@ -1,0 +1,155 @@
+"""Stores and a protocol become a run folder: every row of the table, what was predicted, and who saw what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fusion_pipeline.executors import Executor
+from fusion_pipeline.store.identity import digest, short, slug
+from fusion_pipeline.store.reader import Store
+from fusion_pipeline.store.storage.local import LocalBackend
+from fusion_pipeline.train.aligned import Aligned
+from fusion_pipeline.train.benchmark import Benchmark, Protocol, run_benchmark
+from fusion_pipeline.train.benchmark_scores import Scores, score_benchmark, to_csv
+from fusion_pipeline.train.ledger import Ledger, refuse_leaks
+from fusion_pipeline.train.ledger_sources import with_sources
+from fusion_pipeline.train.model_folder import json_bytes
+from fusion_pipeline.train.pieces import Pieces
+from fusion_pipeline.train.rows import RowName
+
+PIECES = "pieces"
+SCORES_FILE = "benchmark.json"
+TABLE_FILE = "rows.csv"
+LEDGER_FILE = "ledger.json"
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """What a benchmark found, and where it is kept.
+
+    Attributes
+    ----------
+    found : Benchmark
+    scores : Scores
+    folder : Path
+    summary : dict
+        The JSON document.
+    """
+
+    found: Benchmark
+    scores: Scores
+    folder: Path
+    summary: dict[str, Any]
+
+
+def benchmark(
+    stores: Sequence[Store],
+    rows: Sequence[RowName],
+    protocol: Protocol,
+    executor: Executor,
+    runs: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> BenchmarkRun:
+    """Run every row on the stores of one data set, or what is left of that, and keep what it found.
+
+    Parameters
+    ----------
+    stores : sequence of Store
+        One for each backbone, of one version of the images.
+    rows : sequence of RowName
+    protocol : Protocol
+    executor : Executor
+    runs : str or Path
+        Folder for run folders. The run's name follows from stores and protocol: the same call goes on with the same
+        folder, and computes only what is not there.
+    progress : callable, optional
+        Called with the number of finished tasks and of all tasks.
+
+    Returns
+    -------
+    BenchmarkRun
+
+    Raises
+    ------
+    UnusableDataError
+        If the images cannot be split so.
+    RefusedError
+        If a parameter predicted rows that it saw.
+    StorageError
+        If `runs` cannot be written.
+    """
+    aligned = Aligned.of(stores)
+    told = _protocol(protocol)
+    name = f"{slug(stores[0].dataset)}-benchmark-{_run_key(stores, told)}"
+    home = LocalBackend(Path(runs).expanduser().absolute())
+    home.check_writable()
+    folder = home.path(name)
+    found = run_benchmark(aligned, rows, protocol, executor, Pieces(folder / PIECES), progress)
+    ledger = with_sources(found.ledger, aligned)
+    refuse_leaks(_without_declared_leaks(ledger), found.groups)
+    scores = score_benchmark(found, stores[0].dataset)
+    summary = _summary(stores[0], told, found, scores, folder)
+    files = {
+        SCORES_FILE: json_bytes(summary),
+        TABLE_FILE: to_csv(scores.rows).encode(),
+        LEDGER_FILE: json_bytes(ledger.to_json()),
+    }
+    LocalBackend(folder).write_all(files)
+    return BenchmarkRun(found, scores, folder, summary)
+
+
+def _without_declared_leaks(ledger: Ledger) -> Ledger:
+    """Leave out the rows whose names say that they leak: the paper's literal readings."""
+    kept = [entry for name, entry in ledger.entries.items() if not name.startswith("gate leaking-")]
+    return Ledger.of(ledger.n, kept, ledger.sources)
+
+
+def _protocol(protocol: Protocol) -> dict[str, Any]:
+    split = protocol.split
+    return {
+        **({"holdout": split.holdout} if split.holdout else {"folds": split.folds}),
+        "repeats": protocol.repeats,
+        "groups": protocol.grouping,
+        "split_seed": split.seed,
+        "seed": protocol.seed,
+        "label_embeddings": {
+            kind: {"top": choice.top, "vectors_sha256": choice.sha256, "fine_tuned": choice.fine_tuned}
+            for kind, choice in protocol.labels.items()
+            if kind != "none"
+        },
+    }
+
+
+def _run_key(stores: Sequence[Store], protocol: Mapping[str, Any]) -> str:
+    return short(digest({"manifests": [store.manifest_digest for store in stores], "protocol": protocol}))[:8]
+
+
+def _summary(
+    store: Store, protocol: Mapping[str, Any], found: Benchmark, scores: Scores, folder: Path
+) -> dict[str, Any]:
+    groups = 0 if found.groups is None else len(found.labels) - len(set(found.groups.tolist()))
+    return {
+        "dataset": {
+            "name": store.dataset,
+            "digest": store.manifest.dataset,
+            "index": store.index.folder,
+            "images": store.rows,
+            "usable": len(found.labels),
+            "classes": len(store.class_names),
+            "near_duplicates": groups,
+        },
+        "protocol": dict(protocol),
+        "rows": [_plain(asdict(row)) for row in scores.rows],
+        "comparisons": [_plain(asdict(comparison)) for comparison in scores.comparisons],
+        "gain": [_plain(asdict(step)) for step in scores.gain],
+        "predictions": scores.predictions,
+        "tasks": {"computed": found.computed, "found": found.found},
+        "run": str(folder),
+    }
+
+
+def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in record.items()}

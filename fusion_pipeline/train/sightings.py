@@ -1,0 +1,91 @@
+"""What a task fitted becomes entries of the ledger: which rows each parameter saw, and which it predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion_pipeline.train.aligned import AlignedStores
+from fusion_pipeline.train.folds import inner_folds
+from fusion_pipeline.train.gates.gate import Gate
+from fusion_pipeline.train.ledger import Entry
+from fusion_pipeline.train.row_sets import RowSet
+
+IntArray = NDArray[np.int64]
+
+
+def features_source(backbone: str) -> str:
+    """Return what entries call the features of a backbone."""
+    return f"features {backbone}"
+
+
+def expert_entries(
+    name: str,
+    stores: AlignedStores,
+    backbone: str,
+    train: IntArray,
+    test: IntArray,
+    seed: int,
+    groups: IntArray | None,
+) -> tuple[Entry, ...]:
+    """Return the entries of an expert: its regressions without inner folds, the penalty that these chose, and itself.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+    stores : AlignedStores
+    backbone : str
+    train, test : ndarray of int64
+        Rows.
+    seed : int
+        Of the inner folds.
+    groups : ndarray (n_train,), int64, optional
+        Of the training rows.
+    """
+    n, inputs = len(stores.labels), (features_source(backbone),)
+    inner = [
+        Entry(
+            f"{name}, without inner fold {number + 1}",
+            "expert",
+            RowSet.of(train[kept], n),
+            RowSet.of(train[held_out], n),
+            inputs=inputs,
+        )
+        for number, (kept, held_out) in enumerate(inner_folds(stores.labels[train], seed, groups=groups))
+    ]
+    nothing, seen = RowSet.of([], n), RowSet.of(train, n)
+    penalty = Entry(f"penalty of {name}", "penalty", seen, nothing, learned_from=tuple(entry.name for entry in inner))
+    return (*inner, penalty, Entry(name, "expert", seen, RowSet.of(test, n), True, inputs, (penalty.name,)))
+
+
+def gate_entry_of(
+    name: str, gate: Gate, experts: Sequence[Sequence[Entry]], train: IntArray, test: IntArray, n: int
+) -> Entry:
+    """Return the entry of a gate, which learned from what its experts predicted.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+    gate : Gate
+    experts : sequence of sequence of Entry
+        What `expert_entries` returned for each of its experts.
+    train, test : ndarray of int64
+        Rows.
+    n : int
+        Number of all usable rows.
+    """
+    whole = [entries[-1].name for entries in experts]
+    apart = [entry.name for entries in experts for entry in entries[:-2]]
+    return Entry(
+        name,
+        "gate",
+        RowSet.of(train, n),
+        RowSet.of(test, n),
+        scored=True,
+        made_with=tuple(whole),
+        learned_from=tuple(whole if gate.in_sample else apart),
+    )
