@@ -75,10 +75,10 @@ from fusion_pipeline.config import Settings
 def benchmark(settings: Settings, console: Console, **asked: object) -> None:
     """Score every row of the paper's Table 2, and those that it leaves out, on the same folds.
 
-    Each backbone, three concatenations, plain averages, stacking, and the gates without and with label embeddings; with
-    intervals, comparisons that count repeats honestly, and the gain taken apart, beside the paper's numbers where it has
-    them. Everything that learns from experts learns from out-of-fold predictions, and a record of who saw which rows is
-    kept and checked. What is finished is kept too: the same command goes on where it stopped.
+    Each backbone, three concatenations, plain averages, stacking, and the gates without and with label embeddings, with
+    intervals, comparisons that count repeats honestly, and the gain taken apart, beside the paper's numbers. All that
+    learns from experts learns from out-of-fold predictions; a record of who saw which rows is kept and checked. What is
+    finished is kept too: the same command goes on where it stopped.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Stores become every row of the table: tasks over repeats and folds, what is known already kept, and what they score."""
+"""Stores become every row of the table, by tasks over repeats and folds; what a task found is kept, and found again."""
 
 from __future__ import annotations
 

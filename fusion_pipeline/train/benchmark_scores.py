@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.train.benchmark import Benchmark, RowResult
+from fusion_pipeline.train.labels.space import GLOVE, LEARNED
 from fusion_pipeline.train.mixture import sample_nll
 from fusion_pipeline.train.published import published_accuracy
 from fusion_pipeline.train.rows import ADAPTIVE, BACKBONE
@@ -168,9 +169,8 @@ def _gain(found: Benchmark, outcomes: dict[str, Outcomes]) -> tuple[GainStep, ..
     singles = [result for result in found.rows if result.row.kind == BACKBONE]
     names = [result.row.text for result in singles]
     adaptive = next((name for name in ADAPTIVE if name in outcomes), None)
-    labelled = next(
-        (f"{adaptive} + {kind}" for kind in ("learned", "glove") if f"{adaptive} + {kind}" in outcomes), None
-    )
+    with_labels = [f"{adaptive} + {kind}" for kind in (LEARNED, GLOVE)]
+    labelled = next((name for name in with_labels if name in outcomes), None)
     if not singles or not {"average", "constant", "stacking", adaptive} & outcomes.keys():
         return ()
     chosen = choose_singles({result.row.text: result.evidence for result in singles})

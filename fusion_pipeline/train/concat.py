@@ -57,7 +57,7 @@ class ConcatTask:
     method : str
         One of `CONCATS`.
     mode : {"tuned", "paper"}
-        ``"paper"`` takes features as they are, and C = 1. ``"tuned"`` centres each backbone's and gives them all the same
+        ``"paper"`` takes features as they are, and C = 1. ``"tuned"`` centres each backbone's, gives them all the same
         mean squared norm, and chooses the penalty by inner folds.
     seed : int
         Of the inner folds.
@@ -136,7 +136,7 @@ class _Problem:
         return self.penalties[: self.penalties.index(penalty) + 1]
 
     def choose(self, train: IntArray, inner: Sequence[Fold]) -> tuple[float, FloatArray]:
-        """Return the penalty of least out-of-fold loss, and the values (n_train, n_classes) that it gave out of fold."""
+        """Return the penalty of least out-of-fold loss, and the values (n_train, n_classes) that it gave there."""
         paths = [self.path(train[kept], train[held_out], self.penalties) for kept, held_out in inner]
         best, least, chosen = self.penalties[0], float("inf"), np.empty((0, self.n_classes))
         for _ in self.penalties:

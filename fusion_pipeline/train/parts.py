@@ -1,4 +1,4 @@
-"""Stores, a split and a fold become the rows that train and the rows that are tested, the same wherever they are asked."""
+"""Stores, a split and a fold become the rows that train and those that are tested, the same wherever they are asked."""
 
 from __future__ import annotations
 

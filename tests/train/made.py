@@ -46,7 +46,7 @@ def publish(
 ) -> list[Store]:
     """Publish an index and one store per backbone; `bad` names the rows that each backbone could not compute.
 
-    Thumbnails are noise, but for those of 32 pixels where `thumbnails` gives them. A backbone has ImageNet
+    Thumbnails are noise, but for those that `thumbnails` gives. A backbone has ImageNet
     probabilities where `imagenet` gives them.
     """
     home = Cache(cache)
@@ -59,7 +59,7 @@ def publish(
     )
     pictures = {f"thumbnails_{size}": make_thumbnails(n, size) for size in thumbnail_sizes}
     if thumbnails is not None:
-        pictures["thumbnails_32"] = thumbnails
+        pictures[f"thumbnails_{thumbnails.shape[1]}"] = thumbnails
     whole = {
         "sample_path_bytes": np.frombuffer(b"".join(paths), np.uint8),
         "sample_path_offsets": np.concatenate([[0], np.cumsum([len(path) for path in paths])]),

@@ -18,6 +18,7 @@ from fusion_pipeline.train.crossval import CrossValidation, cross_validate
 from fusion_pipeline.train.folds import Split, stratified_folds
 from fusion_pipeline.train.gates.registry import GATES
 from fusion_pipeline.train.mixture import fuse
+from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.table import as_records, compare_methods, format_table, score_rows
 from fusion_pipeline.train.tasks import ExpertTask, GateTask, run_expert, run_gate
 from tests.train.made import make_aligned, make_features, publish, telling_data
@@ -85,7 +86,7 @@ def test_a_backbones_row_is_plain_logistic_regression_on_standardised_features(a
     stores = aligned.open()
     features = stores.features("beta").astype(float)
     for fold, (train, test) in enumerate(stratified_folds(stores.labels, SPLIT.folds, SPLIT.seed)):
-        ours = run_expert(ExpertTask(aligned, "beta", SPLIT, fold, seed=0, alphas=(1.0,))).probabilities
+        ours = run_expert(ExpertTask(Part(aligned, SPLIT, fold), "beta", 0, alphas=(1.0,))).probabilities
         scaler = StandardScaler().fit(features[train])
         plain = LogisticRegression(C=1.0, tol=1e-8, max_iter=5000)
         plain.fit(scaler.transform(features[train]), stores.labels[train])
@@ -104,8 +105,8 @@ def test_changing_test_rows_changes_no_fitted_byte(gate: str, tmp_path: Path) ->
     states = []
     for folder, matrices, pictures in (("one", features, thumbnails), ("two", changed, others)):
         aligned = Aligned.of(publish(tmp_path / folder, matrices, labels, thumbnails=pictures))
-        experts = [run_expert(ExpertTask(aligned, name, SPLIT, 0, 0)) for name in aligned.backbones]
-        arrays, settings = run_gate(GateTask(aligned, gate, SPLIT, 0, 0), *experts).gate.state()
+        experts = [run_expert(ExpertTask(Part(aligned, SPLIT, 0), name, 0)) for name in aligned.backbones]
+        arrays, settings = run_gate(GateTask(Part(aligned, SPLIT, 0), gate, 0), None, *experts).gate.state()
         fitted = [expert.fit.expert.weights.tobytes() for expert in experts]
         states.append((fitted, {key: array.tobytes() for key, array in arrays.items()}, settings))
     assert states[0] == states[1]
@@ -113,14 +114,14 @@ def test_changing_test_rows_changes_no_fitted_byte(gate: str, tmp_path: Path) ->
 
 
 def test_each_expert_tells_the_penalties_that_it_chose(aligned: Aligned, found: CrossValidation) -> None:
-    chosen = [run_expert(ExpertTask(aligned, "alpha", SPLIT, fold, seed=0)).fit.alpha for fold in range(2)]
+    chosen = [run_expert(ExpertTask(Part(aligned, SPLIT, fold), "alpha", 0)).fit.alpha for fold in range(2)]
     assert found.methods["alpha"].penalties == tuple(chosen)
     assert found.methods["embedding"].penalties == ()
 
 
 def test_tasks_carry_names_and_no_arrays(aligned: Aligned) -> None:
-    expert, gate = ExpertTask(aligned, "alpha", SPLIT, 1, 0), GateTask(aligned, "constant", SPLIT, None, 0)
-    assert (expert.name, gate.name) == ("expert alpha, fold 2 of 2", "gate constant, all rows")
+    expert, gate = ExpertTask(Part(aligned, SPLIT, 1), "alpha", 0), GateTask(Part(aligned, SPLIT, None), "constant", 0)
+    assert (expert.name, gate.name) == ("expert alpha, seed 4, fold 2 of 2", "gate constant, all rows")
     for task in (expert, gate):
         assert len(pickle.dumps(task)) < 2000
 
@@ -165,5 +166,5 @@ def test_predictions_of_the_test_parts_are_put_back_where_they_belong(seed: int,
     split = Split(folds=2, seed=seed)
     found = cross_validate(aligned, "average", split, LoopExecutor()).methods["beta"].probabilities
     for fold, (_, test) in enumerate(stratified_folds(aligned.open().labels, split.folds, split.seed)):
-        expected = run_expert(ExpertTask(aligned, "beta", split, fold, seed=0)).probabilities
+        expected = run_expert(ExpertTask(Part(aligned, split, fold), "beta", 0)).probabilities
         np.testing.assert_array_equal(found[test], expected)
