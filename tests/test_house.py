@@ -40,7 +40,7 @@ LAYERS = {
     "store": {"errors"},
     "images": {"errors"},
     "executors": {"errors"},
-    "cluster": {"errors"},
+    "cluster": {"executors", "errors"},
     "config": {"errors"},
     "errors": set(),
     "": {"store", "train"},  # the package itself: what a notebook imports, on first use

@@ -17,6 +17,7 @@ from fusion_pipeline.train import benchmark as benchmark_module
 from fusion_pipeline.train.benchmark import Protocol
 from fusion_pipeline.train.benchmark_run import BenchmarkRun, benchmark
 from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.gates.stacking import StackingGate
 from fusion_pipeline.train.labels.choice import LabelChoice
 from fusion_pipeline.train.rows import RowName, all_rows
 from fusion_pipeline.train.tasks import run_expert
@@ -132,8 +133,6 @@ def test_near_duplicates_stay_on_one_side(tmp_path: Path) -> None:
 def test_a_stacker_that_learns_in_sample_is_found(
     stores: list[Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fusion_pipeline.train.gates.stacking import StackingGate
-
     monkeypatch.setattr(StackingGate, "in_sample", True)
     with pytest.raises(RefusedError, match="The scores are not out of sample: 'gate stacking"):
         run(stores, tmp_path, [RowName("gate", "stacking")])
