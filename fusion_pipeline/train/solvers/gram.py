@@ -90,23 +90,29 @@ class Gram:
             Whether the mean of the training rows is taken from all rows first.
         """
         inner, cross = self.shifted[np.ix_(train, train)], self.shifted[np.ix_(held_out, train)]
-        if not centred:
-            inner += self.offsets[train] + self.constant
-            cross += self.offsets[train] + self.constant
-            inner += self.offsets[train, None]
-            cross += self.offsets[held_out, None]
-            return inner, cross
-        mean = inner.mean(axis=0)
-        # A held-out row z becomes z . z_j - z . m - z_j . m + m . m, with the training mean m; a training row too.
-        cross -= cross.mean(axis=1, keepdims=True) - mean.mean()
-        cross -= mean
-        inner -= mean[:, None] - mean.mean()
-        inner -= mean
+        if centred:
+            centre(inner, cross)
+        else:
+            for products, rows in ((inner, train), (cross, held_out)):
+                products += self.offsets[train] + self.constant
+                products += self.offsets[rows, None]
         return inner, cross
 
     def mean_square(self, train: IntArray) -> float:
         """Return the mean squared norm of the training rows around their own mean."""
         return float(self.shifted[train, train].mean() - self.shifted[np.ix_(train, train)].mean())
+
+
+def centre(inner: FloatArray, cross: FloatArray) -> None:
+    """Turn products of rows z into those of z - m, m the mean of the training rows: (n, n) and (m, n), in place.
+
+    A row z meets a training row z_j as z . z_j - z . m - z_j . m + m . m.
+    """
+    mean = inner.mean(axis=0)
+    cross -= cross.mean(axis=1, keepdims=True) - mean.mean()
+    cross -= mean
+    inner -= mean[:, None] - mean.mean()
+    inner -= mean
 
 
 def _mirror(products: FloatArray) -> None:

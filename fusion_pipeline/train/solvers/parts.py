@@ -298,7 +298,7 @@ class PlainPart(Part):
         """Return w without centring and scales; see `Part.weights`."""
         width = len(self._mean)
         found = coefficients[:width] * self._scale[:, None]
-        return found, self._constant * coefficients[width:].sum(axis=0) - self._mean @ found
+        return found, np.asarray(self._constant * coefficients[width:].sum(axis=0) - self._mean @ found)
 
     def scatter(self) -> FloatArray:
         """Return X' X; see `Part.scatter`."""
@@ -332,7 +332,7 @@ class WithIntercept(Space):
 
     def values(self, coefficients: FloatArray) -> FloatArray:
         """Return X w + b; see `Space.values`."""
-        return self.part.values(coefficients[:-1]) + coefficients[-1]
+        return np.asarray(self.part.values(coefficients[:-1]) + coefficients[-1])
 
     def slopes(self, residuals: FloatArray) -> FloatArray:
         """Return the part's slopes, and the sums of the residuals; see `Space.slopes`."""
@@ -376,4 +376,4 @@ def _solver(matrix: FloatArray) -> Preconditioner:
 
 
 def _roots(weights: FloatArray) -> FloatArray:
-    return np.sqrt(np.maximum(weights, _LEAST_WEIGHT * weights.mean()))
+    return np.asarray(np.sqrt(np.maximum(weights, _LEAST_WEIGHT * weights.mean())))
