@@ -19,7 +19,7 @@ import numpy as np
 from scipy.linalg import cho_factor
 from scipy.linalg.blas import dsyrk, dtrsm
 
-from fusion_pipeline.train.solvers.gram import SLAB, FloatArray, Gram, IntArray
+from fusion_pipeline.train.solvers.gram import SLAB, FloatArray, Gram, IntArray, inner_products
 
 Preconditioner = Callable[[FloatArray], FloatArray]
 
@@ -176,14 +176,10 @@ class GramPart(ProductSpace, Part):
         scales: Sequence[float],
         constant: float,
     ) -> None:
-        super().__init__(np.full((len(train), len(train)), constant**2))
-        self.cross = np.full((len(held_out), len(train)), constant**2)
-        for gram, scale in zip(grams, scales, strict=True):
-            inner, cross = gram.take(train, held_out, centred=centred)
-            inner *= scale**2
-            cross *= scale**2
-            self.products += inner
-            self.cross += cross
+        products, self.cross = inner_products(grams, scales, train, held_out, centred=centred)
+        products += constant**2
+        self.cross += constant**2
+        super().__init__(products)
         self._blocks = [
             (block, scale * own)
             for gram, scale in zip(grams, scales, strict=True)
