@@ -7,11 +7,11 @@ Run it on an idle machine; sizes are options::
     python benchmarks/train.py --part growth --sizes 1000 2000 4000 8000
 
 Features are of low rank with classes in it, and a little noise in every direction; they are cut off at zero and stored
-as float16, as those of real backbones are, and block-normalised when they are used; for ``logistic`` their columns vary
-by 1 on average. Both sides solve the same problem, and the objectives that they reach are printed beside the seconds. The parts: ``svm``, LinearSVC on all features, which
-is fitted for some classes and extrapolated to all; ``logistic``, LogisticRegression on all features and on one
-backbone's; ``growth``, seconds against rows, with the exponent that fits them; ``memory``, the peak of a process that
-makes the Gram and solves with it.
+as float16, as those of real backbones are, and block-normalised when they are used; for ``logistic`` columns vary by 1
+on average. Both sides solve the same problem, and the objectives that they reach are printed beside the seconds. The
+parts: ``svm``, LinearSVC on all features, which is fitted for some classes and extrapolated to all; ``logistic``,
+LogisticRegression on all features and on one backbone's; ``growth``, seconds against rows, with the exponent that fits
+them; ``memory``, the peak of a process that makes the Gram and solves with it.
 
 Holding the rows, which for many features means their inner products, serves every fold, penalty and kind of model: its
 seconds are printed apart, and the ratios are given with and without them.
