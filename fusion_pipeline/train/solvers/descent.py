@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
 from fusion_pipeline.train.solvers.parts import Preconditioner, Space
 
+BoolArray = NDArray[np.bool_]
+
 _MEMORY = 6
 _MOST_STEPS = 500
 _MOST_TRIALS = 30
@@ -32,7 +34,7 @@ _FLATTER = 0.5
 
 # After how many steps, at least, the preconditioner may be made anew, and for which change of the curvature: it costs
 # as much as a few steps.
-_FRESH_STEPS, _STALE = 3, 1.5
+_FRESH_STEPS, _STALE = 3, 3.0
 
 # Columns that are done go on for nothing until they are this share of all: leaving them out copies the others.
 _WORTH_LEAVING = 0.1
@@ -85,7 +87,7 @@ class Optimum:
     coefficients: FloatArray
     values: FloatArray
     objectives: FloatArray
-    done: NDArray[np.bool_]
+    done: BoolArray
 
 
 def minimise(
@@ -112,7 +114,7 @@ def minimise(
     Optimum
     """
     search = _Search(space, loss, penalty, start)
-    found = Optimum(*map(np.empty_like, (start, search.values, search.objectives)), search.objectives > np.inf)
+    found = Optimum(start.copy(), search.values.copy(), search.objectives.copy(), search.objectives < 0.0)
     for step in range(1, most_steps + 1):
         done = search.step() <= precision * np.abs(search.objectives)
         left = done | (step == most_steps)
@@ -239,7 +241,7 @@ class _Search:
             lengths = further
         return lengths, residuals
 
-    def leave(self, done: FloatArray, found: Optimum) -> None:
+    def leave(self, done: BoolArray, found: Optimum) -> None:
         """Write down the columns that are done, and go on without them."""
         columns, others = self.columns[done], np.flatnonzero(~done)
         found.coefficients[:, columns] = self.coefficients[:, done]
@@ -259,7 +261,7 @@ class _Line:
         self.low, self.low_slope = np.zeros_like(first), first.copy()
         self.high, self.high_slope = np.full_like(first, np.inf), np.full_like(first, np.inf)
 
-    def next(self, lengths: FloatArray, slopes: FloatArray, risen: FloatArray) -> FloatArray:
+    def next(self, lengths: FloatArray, slopes: FloatArray, risen: BoolArray) -> FloatArray:
         """Return the lengths to try after `lengths`; the same for columns whose search is over."""
         too_long = (risen & (slopes > 0.0)) | (slopes > -_FLATTER * self.first)
         too_short = slopes < _FLATTER * self.first

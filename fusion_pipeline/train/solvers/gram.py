@@ -89,24 +89,46 @@ class Gram:
         centred : bool
             Whether the mean of the training rows is taken from all rows first.
         """
-        inner, cross = self.shifted[np.ix_(train, train)], self.shifted[np.ix_(held_out, train)]
-        if not centred:
-            inner += self.offsets[train] + self.constant
-            cross += self.offsets[train] + self.constant
-            inner += self.offsets[train, None]
-            cross += self.offsets[held_out, None]
-            return inner, cross
-        mean = inner.mean(axis=0)
-        # A held-out row z becomes z . z_j - z . m - z_j . m + m . m, with the training mean m; a training row too.
-        cross -= cross.mean(axis=1, keepdims=True) - mean.mean()
-        cross -= mean
-        inner -= mean[:, None] - mean.mean()
-        inner -= mean
-        return inner, cross
+        return inner_products([self], [1.0], train, held_out, centred=centred)
 
     def mean_square(self, train: IntArray) -> float:
         """Return the mean squared norm of the training rows around their own mean."""
-        return float(self.shifted[train, train].mean() - self.shifted[np.ix_(train, train)].mean())
+        share = np.bincount(train, minlength=len(self.shifted)) / len(train)
+        return float(self.shifted[train, train].mean() - share @ self.shifted @ share)
+
+
+def inner_products(
+    grams: Sequence[Gram], scales: Sequence[float], train: IntArray, held_out: IntArray, *, centred: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Return the inner products (n, n) and (m, n) of rows whose blocks, each Gram's scaled, stand side by side.
+
+    The parameters are those of `Gram.take`, and one scale for each Gram. Products add up over blocks, and so does
+    what centring takes from them, so that it is done once.
+    """
+    inner, cross = np.zeros((len(train), len(train))), np.zeros((len(held_out), len(train)))
+    for gram, scale in zip(grams, scales, strict=True):
+        for products, rows in ((inner, train), (cross, held_out)):
+            found = gram.shifted[np.ix_(rows, train)]
+            found *= scale**2
+            np.add(products, found, out=products)
+            if not centred:
+                products += scale**2 * (gram.offsets[train] + gram.constant)  # noqa: PLW2901 - in place
+                products += scale**2 * gram.offsets[rows, None]  # noqa: PLW2901 - in place
+    if centred:
+        _centre(inner, cross)
+    return inner, cross
+
+
+def _centre(inner: FloatArray, cross: FloatArray) -> None:
+    """Turn products of rows z into those of z - m, m the mean of the training rows: (n, n) and (m, n), in place.
+
+    A row z meets a training row z_j as z . z_j - z . m - z_j . m + m . m.
+    """
+    mean = inner.mean(axis=0)
+    cross -= cross.mean(axis=1, keepdims=True) - mean.mean()
+    cross -= mean
+    inner -= mean[:, None] - mean.mean()
+    inner -= mean
 
 
 def _mirror(products: FloatArray) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.linalg import cho_factor
 from scipy.linalg.blas import dsyrk, dtrsm
 
-from fusion_pipeline.train.solvers.gram import SLAB, FloatArray, Gram, IntArray
+from fusion_pipeline.train.solvers.gram import SLAB, FloatArray, Gram, IntArray, inner_products
 
 Preconditioner = Callable[[FloatArray], FloatArray]
 
@@ -176,14 +176,10 @@ class GramPart(ProductSpace, Part):
         scales: Sequence[float],
         constant: float,
     ) -> None:
-        super().__init__(np.full((len(train), len(train)), constant**2))
-        self.cross = np.full((len(held_out), len(train)), constant**2)
-        for gram, scale in zip(grams, scales, strict=True):
-            inner, cross = gram.take(train, held_out, centred=centred)
-            inner *= scale**2
-            cross *= scale**2
-            self.products += inner
-            self.cross += cross
+        products, self.cross = inner_products(grams, scales, train, held_out, centred=centred)
+        products += constant**2
+        self.cross += constant**2
+        super().__init__(products)
         self._blocks = [
             (block, scale * own)
             for gram, scale in zip(grams, scales, strict=True)
@@ -298,7 +294,7 @@ class PlainPart(Part):
         """Return w without centring and scales; see `Part.weights`."""
         width = len(self._mean)
         found = coefficients[:width] * self._scale[:, None]
-        return found, self._constant * coefficients[width:].sum(axis=0) - self._mean @ found
+        return found, np.asarray(self._constant * coefficients[width:].sum(axis=0) - self._mean @ found)
 
     def scatter(self) -> FloatArray:
         """Return X' X; see `Part.scatter`."""
@@ -332,7 +328,7 @@ class WithIntercept(Space):
 
     def values(self, coefficients: FloatArray) -> FloatArray:
         """Return X w + b; see `Space.values`."""
-        return self.part.values(coefficients[:-1]) + coefficients[-1]
+        return np.asarray(self.part.values(coefficients[:-1]) + coefficients[-1])
 
     def slopes(self, residuals: FloatArray) -> FloatArray:
         """Return the part's slopes, and the sums of the residuals; see `Space.slopes`."""
@@ -376,4 +372,4 @@ def _solver(matrix: FloatArray) -> Preconditioner:
 
 
 def _roots(weights: FloatArray) -> FloatArray:
-    return np.sqrt(np.maximum(weights, _LEAST_WEIGHT * weights.mean()))
+    return np.asarray(np.sqrt(np.maximum(weights, _LEAST_WEIGHT * weights.mean())))

@@ -90,4 +90,4 @@ class Ridge:
         """Return predictions (m, n_classes) of the held-out rows of the `part`, by the fit on all training rows."""
         pulls = self.basis.scores.T @ (self.targets - self.targets.mean(axis=0))
         weights = self.basis.axes @ (pulls / (self.basis.variances + alpha)[:, None])
-        return part.held_out(weights) + self.targets.mean(axis=0)
+        return np.asarray(part.held_out(weights) + self.targets.mean(axis=0))
