@@ -7,11 +7,12 @@ Run it on an idle machine, with the images of a folder of class folders or with 
     python benchmarks/extract.py --part memory
 
 The plain loop is what most would write: timm's eager model and transform in a ``DataLoader`` with as many workers as
-there are processors, which also hashes every file and makes both thumbnails, as an extraction does. Weights are random:
-they take as long as others. Both sides are run in turn; compile time, with nothing compiled before, is printed beside
-the speed, and counted in the line of 5,000 images. The parts: ``speed`` against the plain loop; ``pass``, one pass
-over several backbones against their forward passes; ``memory``, the peak with few images and with many; ``ceilings``,
-an extraction against what decoding and computing do alone (on a processor they share it, and neither is reached).
+there are processors, in batches of 32, which also hashes every file and makes both thumbnails, as an extraction does.
+Weights are random: they take as long as others. Both sides are run in turn; compile time, with nothing compiled before,
+is printed beside the speed, and counted in the line of 5,000 images. The parts: ``speed`` against the plain loop;
+``batches``, forward passes by batch size; ``pass``, one pass over several backbones against their forward passes;
+``memory``, the peak with few images and with many; ``ceilings``, an extraction against what decoding and computing do
+alone (on a processor they share it, and neither is reached).
 """
 
 from __future__ import annotations
@@ -188,6 +189,15 @@ def one_pass(work: Work, names: Sequence[str]) -> Iterator[str]:
         yield f"{engine}: opened {result.opens:,} files for {len(work.images):,} images"
 
 
+def batches(work: Work, names: Sequence[str], sizes: Sequence[int]) -> Iterator[str]:
+    """Yield how fast the forward passes of each network are, by engine and batch size."""
+    for name in names:
+        for engine in work.engines:
+            rates = {size: _forward_rate(work, [name], engine, size) for size in sizes}
+            listed = ", ".join(f"{rate:,.2f} in batches of {size}" for size, rate in rates.items())
+            yield f"{name:<12} {engine:<10} images/s: {listed}"
+
+
 def memory(work: Work, few: int, many: int) -> Iterator[str]:
     """Yield the peak memory with few images and with many, each in a process of its own."""
     peaks = {}
@@ -246,14 +256,14 @@ def _decode_rate(work: Work, names: Sequence[str]) -> float:
         return len(paths) / (time.perf_counter() - started)
 
 
-def _forward_rate(work: Work, names: Sequence[str], engine_name: str = "auto") -> float:
+def _forward_rate(work: Work, names: Sequence[str], engine_name: str = "auto", batch_size: int = 0) -> float:
     """Return images per second of the networks, one after the other, on images that lie in memory."""
     seconds = 0.0
     for name in names:
         record = work.backbone(name)
         preprocessing = find_preprocessing(record)
         network = _network(record, preprocessing)
-        plan = Plan(work.device, engine=engine_name, precision=work.precision)
+        plan = Plan(work.device, engine=engine_name, precision=work.precision, batch_size=batch_size)
         engine = choose_engine(name, network, preprocessing, plan, images=len(work.images))
         size = preprocessing.input_size
         batch = np.random.default_rng(0).integers(0, 256, (engine.batch_size, 3, size, size), dtype=np.uint8)
@@ -358,9 +368,12 @@ def main() -> None:
     parser.add_argument("--made", type=int, default=256, help="how many to make up")
     parser.add_argument("--few", type=int, default=1_000)
     parser.add_argument("--many", type=int, default=10_000)
-    parser.add_argument("--part", choices=["all", "speed", "pass", "memory", "ceilings", "peak"], default="all")
+    parser.add_argument(
+        "--part", choices=["all", "speed", "batches", "pass", "memory", "ceilings", "peak"], default="all"
+    )
     parser.add_argument("--backbones", nargs="+", default=list(TARGETS))
     parser.add_argument("--together", nargs="+", default=list(PAPER), help="the backbones of one pass")
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--engines", nargs="+", help="those to compare; eager and compiled on a CPU, auto on a GPU")
@@ -381,6 +394,7 @@ def main() -> None:
         print(*_describe(work), sep="\n", flush=True)
         parts = {
             "speed": lambda: (line for backbone in options.backbones for line in speed(work, backbone)),
+            "batches": lambda: batches(work, options.backbones, options.batch_sizes),
             "pass": lambda: one_pass(work, options.together),
             "memory": lambda: memory(work, options.few, options.many),
             "ceilings": lambda: ceilings(work, options.together),

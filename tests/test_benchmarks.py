@@ -71,7 +71,7 @@ def test_the_store_is_compared_in_all_that_it_does(tmp_path: Path) -> None:
 
 def test_an_extraction_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
     backbones = ["--backbones", "timm:test_resnet", "--together", "timm:test_resnet", "timm:test_efficientnet"]
-    few = ["--made", "6", "--few", "4", "--many", "8", "--repeat", "1", "--engines", "eager"]
+    few = ["--made", "6", "--few", "4", "--many", "8", "--repeat", "1", "--engines", "eager", "--batch-sizes", "2", "4"]
     run = subprocess.run(
         [sys.executable, BENCHMARKS / "extract.py", *backbones, *few, "--device", "cpu", "--scratch", tmp_path],
         capture_output=True,
@@ -79,9 +79,10 @@ def test_an_extraction_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
         check=True,
         timeout=240,
     )
-    assert re.findall(r"^(\w+)$", run.stdout, re.MULTILINE) == ["speed", "pass", "memory", "ceilings"]
+    assert re.findall(r"^(\w+)$", run.stdout, re.MULTILINE) == ["speed", "batches", "pass", "memory", "ceilings"]
     assert re.search(r"eager +[\d.]+ images/s +[\d.]+ times the plain loop", run.stdout)
     assert "eager outputs differ from the eager ones on the CPU by 0.0e+00" in run.stdout
+    assert re.search(r"images/s: [\d.,]+ in batches of 2, [\d.,]+ in batches of 4", run.stdout)
     assert "opened 6 files for 6 images" in run.stdout
     assert re.search(r"ratio \d+\.\d+; at most 1.05: (reached|MISSED)", run.stdout)
     assert re.search(r"8 images: [\d,]+ MiB at most\n.*times as much; at most 1.1: (reached|MISSED)", run.stdout)

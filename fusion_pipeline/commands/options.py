@@ -96,7 +96,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--batch-size",
         type=click.IntRange(LEAST["batch_size"]),
         metavar="N",
-        help="Images in a forward pass; 0 is 32 on a CPU, and what is fastest on a GPU. [default: 0]",
+        help="Images in a forward pass; 0 is 8 on a CPU, and what is fastest on a GPU. [default: 0]",
     ),
     "decode_in": click.option(
         "--decode-in",

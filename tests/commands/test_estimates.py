@@ -138,7 +138,7 @@ def test_compiling_is_counted(here: Path) -> None:
         if line.startswith("  engine: ")
     )
     assert line.startswith("  engine: compiled (asked for); eager it is ")
-    assert "2 times that" in line
+    assert "1.25 times that" in line
 
 
 def test_work_for_a_cluster(here: Path) -> None:

@@ -16,17 +16,18 @@ from fusion_pipeline.extract.networks.backbones import Preprocessing
 from fusion_pipeline.extract.networks.network import Network
 from fusion_pipeline.extract.plan import Plan
 
-CPU_BATCH_SIZE = 32
+CPU_BATCH_SIZE = 8
+"""What layers hand on still fits into a processor's cache; large batches go through memory between all layers."""
 
-COMPILED_GAIN = 2.0
+COMPILED_GAIN = 1.25
 """About how many times as fast as eager a compiled network is; `benchmarks/extract.py` prints it."""
 
-COMPILE_SECONDS = 45.0
+COMPILE_SECONDS = 40.0
 """About how long a network is compiled: half a minute to a minute."""
 
-# An eager network does some 1.7e10 multiply-adds a second on each thread of an ordinary processor, so that work of 1e12
-# takes it a minute: from twice that on the time to compile it is surely won back.
-_WORTH_COMPILING = 2e12
+# An eager network does some 2e10 multiply-adds a second on each thread of an ordinary processor, so that work of 4e12
+# takes it three minutes: from then on the time to compile it is won back.
+_WORTH_COMPILING = 4e12
 
 
 class Choice(NamedTuple):
@@ -90,7 +91,7 @@ def choose_engine(
         except NotCompiledError as error:
             if plan.engine == "compiled":
                 raise _refusal(name, str(error)) from None
-            tell(f"{printable(name)}: not compiled, for {printable(str(error))}; this takes about twice the time.")
+            tell(f"{printable(name)}: not compiled, for {printable(str(error))}; this takes about a quarter longer.")
     return EagerEngine(network, preprocessing, plan.device, batch_size=batch_size, precision=plan.precision, tell=tell)
 
 

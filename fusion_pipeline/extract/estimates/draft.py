@@ -102,7 +102,7 @@ class Work:
         --------
         >>> Work(Choice("eager", "asked for"), 4.0, 100).seconds
         25.0
-        >>> Work(Choice("compiled", "asked for"), 4.0, 8000).seconds == 1000 + COMPILE_SECONDS
+        >>> Work(Choice("compiled", "asked for"), 4.0, 8000).seconds == 2000 / COMPILED_GAIN + COMPILE_SECONDS
         True
         """
         return self.compile_seconds + self.images / (self.rate * self.gain)

@@ -278,7 +278,7 @@ def test_without_a_compiler_the_eager_engine_runs_and_says_what_it_costs(
     assert engine.name == "eager"
     assert len(told) == 1
     assert told[0].startswith("tiny: not compiled, for ")
-    assert told[0].endswith("this takes about twice the time.")
+    assert told[0].endswith("this takes about a quarter longer.")
     with pytest.raises(UsageError, match=r"'tiny' cannot be compiled: .* Use --engine eager"):
         choose_engine("tiny", network, preprocessing, Plan(engine="compiled", batch_size=3))
 
