@@ -47,7 +47,7 @@ class ClusterExecutor:
             finally:
                 if futures and is_there(self._cluster.client):
                     with suppress(Exception):  # of a scheduler that is lost nothing need be taken back
-                        self._cluster.client.cancel(list(futures.values()))
+                        self._cluster.client.cancel(list(futures.values()))  # type: ignore[no-untyped-call]
         return [results[handle] for handle in handles]
 
     def _begin(self, calls: Sequence[Handle]) -> dict[Handle, Any]:

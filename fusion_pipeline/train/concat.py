@@ -111,8 +111,8 @@ def run_concat(task: ConcatTask, groups: IntArray | None = None) -> ConcatResult
         *_, (_, values) = problem.path(train, test, problem.down_to(penalty))
         done = perf_counter()
         entries = _entries(task, stores.backbones, train, test, inner, len(stores.labels))
-        found = (svm_probabilities(each, 1.0 / sharpness) for each in (held_out, values))
-        return ConcatResult(*found, penalty, done - started, 0.0, entries)
+        apart, unseen = (svm_probabilities(each, 1.0 / sharpness) for each in (held_out, values))
+        return ConcatResult(apart, unseen, penalty, done - started, 0.0, entries)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from fusion_pipeline.errors import RefusedError, UsageError
 from fusion_pipeline.executors import LoopExecutor, make_executor
 from fusion_pipeline.store import Store
 from fusion_pipeline.train import benchmark as benchmark_module
+from fusion_pipeline.train import tasks
 from fusion_pipeline.train.benchmark import Protocol
 from fusion_pipeline.train.benchmark_run import BenchmarkRun, benchmark
 from fusion_pipeline.train.folds import Split
@@ -133,7 +134,7 @@ def test_near_duplicates_stay_on_one_side(tmp_path: Path) -> None:
 def test_a_stacker_that_learns_in_sample_is_found(
     stores: list[Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StackingGate, "in_sample", True)
+    monkeypatch.setattr(tasks, "make_gate", lambda name: StackingGate(name, in_sample=True))
     with pytest.raises(RefusedError, match="The scores are not out of sample: 'gate stacking"):
         run(stores, tmp_path, [RowName("gate", "stacking")])
 
