@@ -25,9 +25,9 @@ class File:
 
     Examples
     --------
-    >>> file = File(Member(b"/web/00.tar", 512, 9, b"train/0017.seg.PNG"))
+    >>> file = File(Member(b"/web/00.tar", 512, 9, b"train/0016.seg.PNG"))
     >>> file.sample, file.extension, file.is_image
-    ((b'/web/00.tar', b'train/0017'), b'.seg.png', True)
+    ((b'/web/00.tar', b'train/0016'), b'.seg.png', True)
     """
 
     member: Member
