@@ -16,7 +16,7 @@ from fusion_pipeline.train.labels.scaling import BlockScaling
 from fusion_pipeline.train.labels.space import LabelSpace, label_space
 from fusion_pipeline.train.labels.vectors import LabelVectors
 from fusion_pipeline.train.labels.weighting import top_weights, weighted_vectors
-from fusion_pipeline.train.solvers import fit_path
+from fusion_pipeline.train.solvers.softmax import fit_path
 from tests.train.made import make_features, make_labels
 
 VECTORS = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
