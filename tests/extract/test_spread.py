@@ -130,14 +130,19 @@ def test_a_cluster_makes_the_same_bytes(cluster: Cluster, data: Path, tmp_path: 
     assert not Station._all
 
 
-def test_the_only_worker_is_killed(data: Path, tmp_path: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_worker_is_killed(
+    data: Path, tmp_path: Path, tiny_resnet: Tiny, tiny_efficientnet: Tiny, workers: int
+) -> None:
+    """Of several, or the only one."""
     records = [tiny_resnet.backbone, tiny_efficientnet.backbone]
     cache = Cache(tmp_path / "together")
-    with started(1, processes=True) as workers, Cluster(workers.scheduler_address) as cluster:
-        (victim,) = (worker.pid for worker in workers.workers.values())
+    with started(workers, processes=True) as local, Cluster(local.scheduler_address) as cluster:
+        victim, *others = (worker.pid for worker in local.workers.values())
+        assert len(others) == workers - 1
         progress = after(3, lambda: os.kill(victim, signal.SIGKILL))
         together = extract(list_image_folder(data), records, cache, CHOSEN, progress, spread=cluster)
-        assert [worker.pid for worker in workers.workers.values()] != [victim]
+        assert victim not in [worker.pid for worker in local.workers.values()]
     assert contents(together) == contents(run(data, tmp_path / "alone", tiny_resnet, tiny_efficientnet))
     assert [damage for report in verify_dataset(cache["flowers"]) for damage in report.damage] == []
 
