@@ -1,0 +1,77 @@
+"""`fusion benchmark`: what people and machines are told, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.commands.made import failure, fusion
+from tests.train.made import make_features, make_labels, publish
+
+LABELS = make_labels(10, 3)
+PLAIN = ("--groups", "none", "--label-embedding", "none", "--executor", "loop", "--row", "a*", "--row", "concat-svm")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    features = {name: make_features(LABELS, 6, seed) for seed, name in enumerate(("alpha", "beta"))}
+    publish(tmp_path / "cache", features, LABELS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_people_see_the_table(here: Path) -> None:
+    outcome = fusion("benchmark", *PLAIN, "--repeats", "2")
+    assert outcome.code == 0, outcome
+    lines = outcome.output.splitlines()
+    assert lines[0] == (
+        "made: 30 images, 3 classes, 2-fold cross-validation, 2 repeats, seed 0, images split one by one"
+    )
+    assert " ".join(lines[2].split()) == "method accuracy % 95 % interval k/n macro F1 NLL ECE fit s paper %"
+    assert [line.split("  ")[0] for line in lines[3:7]] == ["alpha", "concat-svm", "concat-svm (paper)", "average"]
+    assert all("/60" in line for line in lines[3:7])
+    assert lines[-1].startswith("20 tasks computed, 0 found; run: ")
+    assert (
+        fusion("benchmark", *PLAIN, "--repeats", "2").output.splitlines()[-1].startswith("0 tasks computed, 20 found")
+    )
+
+
+def test_machines_get_a_document(here: Path) -> None:
+    document = fusion("benchmark", *PLAIN, "--holdout", "0.5", "--mode", "paper", "--json").document
+    assert {row["method"] for row in document["rows"]} == {"alpha", "concat-svm", "average"}
+    (svm,) = (row for row in document["rows"] if row["method"] == "concat-svm")
+    assert (svm["mode"], svm["n"], svm["label_embedding"]) == ("paper", 15, "none")
+    assert svm["accuracy"] * svm["n"] == pytest.approx(svm["correct"])
+    assert document["protocol"]["holdout"] == "0.5"
+    run = Path(document["run"])
+    assert sorted(path.name for path in run.iterdir()) == ["benchmark.json", "ledger.json", "pieces", "rows.csv"]
+    table = np.genfromtxt(run / "rows.csv", delimiter=",", dtype=str)
+    assert table[0].tolist()[:4] == ["method", "label_embedding", "mode", "accuracy"]
+    assert len(table) == 1 + len(document["rows"])
+
+
+def test_a_row_that_is_none_is_refused(here: Path) -> None:
+    line = failure(2, "benchmark", *PLAIN[:-4], "--row", "concat-svn")
+    assert "No row is called concat-svn. Known ones: alpha, beta, concat-svm, concat-svm (paper)" in line
+
+
+def test_a_backbone_that_is_not_in_the_cache(here: Path) -> None:
+    assert "no finished store of backbone 'xception'" in failure(10, "benchmark", *PLAIN, "--backbone", "xception")
+
+
+def test_options_of_a_cluster_need_one(here: Path) -> None:
+    assert "Without --scheduler" in failure(2, "benchmark", *PLAIN, "--resources", "GPU=1")
+
+
+def test_images_without_a_column_group(here: Path) -> None:
+    publish(
+        here / "cache",
+        {"gamma": make_features(LABELS, 6, 5)},
+        LABELS,
+        version="sha256:" + "2" * 64,
+        thumbnail_sizes=(64,),
+    )
+    line = failure(2, "benchmark", "--backbone", "gamma", "--groups", "column", "--label-embedding", "none")
+    assert "The data set has no column 'group'" in line
