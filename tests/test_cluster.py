@@ -101,7 +101,7 @@ def test_what_a_call_raises(threads: Any) -> None:
 def test_neither_side_holds_more_than_workers_are_at(threads: Any) -> None:
     with Cluster(threads.scheduler_address) as cluster:
         done = cluster.map(calls.rest, 0.0, range(N), names(N))
-        held = [(len(cluster._client.futures), len(threads.scheduler.tasks)) for _ in done]
+        held = [(len(cluster.client.futures), len(threads.scheduler.tasks)) for _ in done]
     assert len(held) == N
     assert max(futures for futures, _ in held) <= 2 * 2 + 1  # two calls for each of two threads, and what they share
     assert held[-1][0] <= 2
@@ -127,12 +127,12 @@ def test_calls_that_somebody_cancelled(threads: Any) -> None:
         Client(threads.scheduler_address, set_as_default=False) as other,  # type: ignore[no-untyped-call]
         pytest.raises(ClusterError, match="dropped the calls: somebody restarted it, or cancelled them"),
     ):
-        run(cluster, lambda: other.cancel([Future(key, other) for key in cluster._client.futures], force=True))
+        run(cluster, lambda: other.cancel([Future(key, other) for key in cluster.client.futures], force=True))
 
 
 def test_workers_that_never_come_back(threads: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls_module, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(calls_module, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(calls_module, "LOOK_SECONDS", 0.1)
     with (
         Cluster(threads.scheduler_address) as cluster,
         pytest.raises(ClusterError, match="No worker has been there for"),

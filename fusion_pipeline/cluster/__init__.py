@@ -54,6 +54,13 @@ class Cluster:
     resources : mapping of str to float
         What each call needs of a worker, by the names that workers were started with: ``{"GPU": 1}``.
 
+    Attributes
+    ----------
+    client : distributed.Client
+        The connection.
+    resources : dict of str to float
+        As given.
+
     Raises
     ------
     UsageError

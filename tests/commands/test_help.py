@@ -102,7 +102,7 @@ def test_unknown_command_and_option() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("fusion train --gate c", {"constant", "cnn32", "cnn64"}),
+        ("fusion train --gate c", {"calibrated-average", "constant", "cnn32", "cnn64"}),
         ("fusion extract --backbone effi", {"efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"}),
         ("fusion extract --backbone xception,vgg", {"xception,vgg16", "xception,vgg19"}),
         ("fusion ex", {"extract"}),

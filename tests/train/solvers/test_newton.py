@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion_pipeline.train.solvers.softmax import newton as module
+from fusion_pipeline.train.solvers import newton as module
 from fusion_pipeline.train.solvers.newton import grow, newton
 from tests.train.solvers.made import CLASSES, make_part
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from fusion_pipeline.train.solvers.softmax import pca
+from fusion_pipeline.train.solvers import pca
 from fusion_pipeline.train.solvers.eigenbasis import Eigenbasis
 from fusion_pipeline.train.solvers.pca import pca_scores
 from fusion_pipeline.train.solvers.rows import hold

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
-from fusion_pipeline.train.solvers.softmax import svm
+from fusion_pipeline.train.solvers import svm
 from fusion_pipeline.train.solvers.svm import SvmSolution, solve_svm_path, svm_probabilities
 from tests.train.solvers.made import CLASSES, make_blocks, make_part
 
