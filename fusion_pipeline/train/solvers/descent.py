@@ -34,7 +34,7 @@ _FLATTER = 0.5
 
 # After how many steps, at least, the preconditioner may be made anew, and for which change of the curvature: it costs
 # as much as a few steps.
-_FRESH_STEPS, _STALE = 3, 3.0
+_FRESH_STEPS, _STALE = 3, 1.5
 
 # Columns that are done go on for nothing until they are this share of all: leaving them out copies the others.
 _WORTH_LEAVING = 0.1
