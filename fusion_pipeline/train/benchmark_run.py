@@ -14,7 +14,7 @@ from fusion_pipeline.store.storage.local import LocalBackend
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.benchmark import Benchmark, Protocol, run_benchmark
 from fusion_pipeline.train.benchmark_scores import Scores, score_benchmark, to_csv
-from fusion_pipeline.train.ledger import Ledger, refuse_leaks
+from fusion_pipeline.train.ledger import refuse_leaks
 from fusion_pipeline.train.ledger_sources import with_sources
 from fusion_pipeline.train.model_folder import json_bytes
 from fusion_pipeline.train.pieces import Pieces
@@ -89,7 +89,7 @@ def benchmark(
     folder = home.path(name)
     found = run_benchmark(aligned, rows, protocol, executor, Pieces(folder / PIECES), progress)
     ledger = with_sources(found.ledger, aligned)
-    refuse_leaks(_without_declared_leaks(ledger), found.groups)
+    refuse_leaks(ledger, found.groups)
     scores = score_benchmark(found, stores[0].dataset)
     summary = _summary(stores[0], told, found, scores, folder)
     files = {
@@ -99,12 +99,6 @@ def benchmark(
     }
     LocalBackend(folder).write_all(files)
     return BenchmarkRun(found, scores, folder, summary)
-
-
-def _without_declared_leaks(ledger: Ledger) -> Ledger:
-    """Leave out the rows whose names say that they leak: the paper's literal readings."""
-    kept = [entry for name, entry in ledger.entries.items() if not name.startswith("gate leaking-")]
-    return Ledger.of(ledger.n, kept, ledger.sources)
 
 
 def _protocol(protocol: Protocol) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -108,11 +109,13 @@ def run_concat(task: ConcatTask, groups: IntArray | None = None) -> ConcatResult
         started = perf_counter()
         penalty, held_out = problem.choose(train, inner)
         sharpness = 1.0 if task.method == SOFTMAX else _sharpness(held_out, stores.labels[train])
-        *_, (_, values) = problem.path(train, test, problem.down_to(penalty))
-        done = perf_counter()
+        *_, (_, unseen_values) = problem.path(train, test, problem.down_to(penalty))
+        fitted = perf_counter()
+        values = unseen_values()
+        predicted = perf_counter()
         entries = _entries(task, stores.backbones, train, test, inner, len(stores.labels))
         apart, unseen = (svm_probabilities(each, 1.0 / sharpness) for each in (held_out, values))
-        return ConcatResult(apart, unseen, penalty, done - started, 0.0, entries)
+        return ConcatResult(apart, unseen, penalty, fitted - started, predicted - fitted, entries)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ class _Problem:
         for _ in self.penalties:
             values = np.empty((len(train), self.n_classes))
             for (_, held_out), path in zip(inner, paths, strict=True):
-                penalty, values[held_out] = next(path)
+                penalty, found = next(path)
+                values[held_out] = found()
             loss = self._loss(values, self.labels[train])
             if loss > least:
                 break
@@ -155,17 +159,17 @@ class _Problem:
 
     def path(
         self, train: IntArray, held_out: IntArray, penalties: Sequence[float]
-    ) -> Iterator[tuple[float, FloatArray]]:
-        """Yield each penalty, from the strongest, and the values (m, n_classes) of the held-out rows."""
+    ) -> Iterator[tuple[float, Callable[[], FloatArray]]]:
+        """Yield each penalty, from the strongest, and what computes the values (m, n_classes) of the held-out rows."""
         labels = self.labels[train]
         if self.task.method == SOFTMAX:
             part = self._part(train, held_out, constant=0.0)
             for found in solve_path(part, labels, self.n_classes, penalties, _SEARCH_PRECISION):
-                yield found.alpha, found.held_out_logits(part)
+                yield found.alpha, partial(found.held_out_logits, part)
             return
         part = self._reduced(train, held_out) if self.task.method == PCA_SVM else self._part(train, held_out, 1.0)
         for solution in solve_svm_path(part, labels, self.n_classes, penalties):
-            yield solution.cost, solution.held_out_values(part)
+            yield solution.cost, partial(solution.held_out_values, part)
 
     def _part(self, train: IntArray, held_out: IntArray, constant: float) -> TrainingPart:
         if self.task.mode == PAPER:
