@@ -48,7 +48,7 @@ class Prediction:
     probabilities : mapping of str to float
         Of every class.
     gate : mapping of str to float
-        How much each backbone was trusted; sums to 1.
+        How much each expert was trusted, by its backbone, and ``concat`` by its name; sums to 1.
     """
 
     path: str
@@ -246,16 +246,16 @@ def _predict(
             label=labels[int(row.argmax())],
             probability=float(row.max()),
             probabilities=dict(zip(labels, map(float, row), strict=True)),
-            gate=dict(zip(classifier.backbones_, map(float, gate), strict=True)),
+            gate=dict(zip(classifier.experts_, map(float, gate), strict=True)),
         )
         for name, row, gate in zip(names, probabilities, weights, strict=True)
     ]
 
 
 def _gate_notes(classifier: FusionClassifier) -> list[str]:
-    if not classifier.fallback_ or len(classifier.backbones_) < 2:
+    if not classifier.fallback_ or len(classifier.experts_) < 2:
         return []
-    return ["the model's gate learned nothing better than averaging: every backbone has the same weight."]
+    return ["the model's gate learned nothing better than averaging: every expert has the same weight."]
 
 
 def _made_with(description: Mapping[str, Any], name: str) -> dict[str, Any]:

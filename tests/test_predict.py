@@ -20,6 +20,7 @@ from fusion_pipeline.extract.options import Options
 from fusion_pipeline.images.decode import Reason
 from fusion_pipeline.predict import Predictor
 from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.model import load_model, save_model
 from fusion_pipeline.train.run import Training, train
 from tests.builders import CLASSES, Tiny, count_opens, write_picture, write_pictures
@@ -37,7 +38,7 @@ def trained(home: Path, gate: str, *backbones: Tiny) -> Training:
     data = write_pictures(home / "flowers", per_class=8)
     extraction = run(data, home / "cache", *backbones)
     stores = [item.store for item in extraction.backbones]
-    return train(stores, gate=gate, split=Split(2, 0), executor=LoopExecutor(), runs=home / "runs")
+    return train(stores, fusion=Fusion(gate), split=Split(2, 0), executor=LoopExecutor(), runs=home / "runs")
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_what_to_know_about_a_model(average: Path, monkeypatch: pytest.MonkeyPat
     classifier, description = load_model(average)
     classifier.fallback_ = True
     monkeypatch.setattr(predict_module, "load_model", lambda _folder: (classifier, description))
-    notes = ["the model's gate learned nothing better than averaging: every backbone has the same weight."]
+    notes = ["the model's gate learned nothing better than averaging: every expert has the same weight."]
     assert Predictor(average, options=OPTIONS).notes == notes
     monkeypatch.setattr(predict_module, "decoder_identity", lambda: {"library": "Pillow", "major": 99})
     gate, *decoders = Predictor(average, options=OPTIONS).notes

@@ -6,22 +6,13 @@ import click
 
 from fusion_pipeline.commands import benchmarks
 from fusion_pipeline.commands.console import Console
-from fusion_pipeline.commands.options import complete_backbones, uses
+from fusion_pipeline.commands.options import backbones_option, experts_option, index_option, uses
 from fusion_pipeline.config import Settings
 
 
 @click.command()
-@click.option(
-    "--backbone",
-    "names",
-    multiple=True,
-    metavar="NAME[,NAME...]",
-    shell_complete=complete_backbones,
-    help="Backbones to compare and fuse; repeats. [default: backbones of fusion.toml, else all in the cache]",
-)
-@click.option(
-    "--index", metavar="KEY", help="Version of the images, as 'fusion cache ls' shows it. [default: last extracted]"
-)
+@backbones_option("Backbones to compare and fuse; repeats. [default: backbones of fusion.toml, else all in the cache]")
+@index_option
 @click.option(
     "--row",
     "wanted",
@@ -45,6 +36,7 @@ from fusion_pipeline.config import Settings
     show_default=True,
     help="Concatenations as the paper has them, tuned, or both.",
 )
+@experts_option("in further rows of the plain fusions and gates.")
 @click.option(
     "--label-embedding",
     "embeddings",
@@ -81,8 +73,9 @@ def benchmark(settings: Settings, console: Console, **asked: object) -> None:
     finished is kept too: the same command goes on where it stopped.
 
     \b
-    Example:
+    Examples:
       fusion benchmark --data flowers17 --repeats 5
+      fusion benchmark --data flowers17 --experts singles,concat --row 'concat-*' --row 'average*'
     """
     with console.tasks() as progress:
         found = benchmarks.run(settings, benchmarks.Asked(**asked), progress, console.warn)  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ class Asked:
     holdout: str
     groups: str
     mode: str
+    experts: str
     embeddings: tuple[str, ...]
     label_vectors: str | None
     label_top: int
@@ -79,7 +80,7 @@ def _rows(backbones: Sequence[str], asked: Asked, labels: dict[str, LabelChoice]
     from fusion_pipeline.train.rows import all_rows
 
     modes = MODES if asked.mode == "both" else (asked.mode,)
-    rows = all_rows(backbones, [kind for kind in labels if kind != "none"], modes)
+    rows = all_rows(backbones, [kind for kind in labels if kind != "none"], modes, asked.experts)
     chosen = tuple(row for row in rows if not asked.wanted or any(_matches(row, each) for each in asked.wanted))
     if not chosen:
         known = ", ".join(printable(row.text) for row in rows)
@@ -133,11 +134,9 @@ def _table(rows: Sequence[ScoredRow]) -> Iterator[str]:
 
 
 def _cells(row: ScoredRow) -> tuple[str, ...]:
-    labels = "" if row.label_embedding == "none" else f" + {row.label_embedding}"
-    mode = "" if row.mode == "tuned" else f" ({row.mode})"
     averaged = sum(row.fallbacks)
     return (
-        f"{printable(row.method)}{labels}{mode}",
+        printable(row.text),
         f"{100 * row.accuracy:.2f}",
         f"{100 * row.ci95[0]:.1f} to {100 * row.ci95[1]:.1f}",
         f"{row.correct}/{row.n}",

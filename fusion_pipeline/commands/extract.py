@@ -12,7 +12,7 @@ from fusion_pipeline.commands import exits, inputs
 from fusion_pipeline.commands.console import RESUMES, Console
 from fusion_pipeline.commands.estimates import estimate_lines, estimate_to_json
 from fusion_pipeline.commands.lines import extraction_lines
-from fusion_pipeline.commands.options import complete_backbones, uses
+from fusion_pipeline.commands.options import backbones_option, uses
 from fusion_pipeline.config import Settings
 
 if TYPE_CHECKING:
@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--backbone",
-    "names",
-    multiple=True,
-    metavar="NAME[,NAME...]",
-    shell_complete=complete_backbones,
-    help="Backbone to run; repeats. 'all' is every configured one, 'paper' the paper's five. "
-    "[default: backbones of fusion.toml]",
+@backbones_option(
+    "Backbone to run; repeats. 'all' is every configured one, 'paper' the paper's five. "
+    "[default: backbones of fusion.toml]"
 )
 @click.option("--anew", is_flag=True, help="Begin beside what a stopped run left that was made otherwise.")
 @click.option(

@@ -258,12 +258,14 @@ def run_training(
     names: Sequence[str],
     index: str | None,
     progress: Callable[[int, int], None],
+    experts: str = "singles",
 ) -> Training:
     """Train what the settings ask for."""
     from fusion_pipeline.executors import make_executor
     from fusion_pipeline.extract.networks.backbones import expand_names
     from fusion_pipeline.store.care.trust import expect_manifests
     from fusion_pipeline.train.folds import Split
+    from fusion_pipeline.train.fusion import Fusion
     from fusion_pipeline.train.run import choose_stores, train
 
     backbones = expand_names(names or settings.backbones, settings.backbones)
@@ -271,7 +273,7 @@ def run_training(
     expect_manifests([stores[0].index, *stores], settings.expect_manifest)
     return train(
         stores,
-        gate=settings.gate,
+        fusion=Fusion(settings.gate, experts),
         split=Split(settings.folds, settings.seed),
         executor=make_executor(settings.executor, settings.workers or None),
         runs=settings.runs,

@@ -103,7 +103,7 @@ def training_lines(result: Training) -> Iterator[str]:
     )
     yield from ("", *format_table(result.rows).splitlines(), "")
     yield from map(format_comparison, result.comparisons)
-    if classifier.fallback_ and len(classifier.backbones_) > 1:  # one backbone has nothing to learn
+    if classifier.fallback_ and len(classifier.experts_) > 1:  # one expert leaves nothing to learn
         yield "The model averages: on all images too its gate learned nothing better."
     yield f"model: {printable(str(result.model))}"
 

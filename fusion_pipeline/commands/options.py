@@ -13,6 +13,7 @@ import click
 from fusion_pipeline.commands.console import STARTS_ANEW, Console
 from fusion_pipeline.config import LEAST, Settings, load_settings
 from fusion_pipeline.errors import FusionError
+from fusion_pipeline.train.expert_sets import EXPERT_SETS, SINGLES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -174,6 +175,42 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         "tells them.",
     ),
 }
+
+
+def backbones_option(what: str) -> Callable[[F], F]:
+    """Return the option ``--backbone``, which comes to a command as ``names``.
+
+    Parameters
+    ----------
+    what : str
+        What the command does with them, and what it takes by default.
+    """
+    return click.option(
+        "--backbone", "names", multiple=True, metavar="NAME[,NAME...]", shell_complete=complete_backbones, help=what
+    )
+
+
+index_option = click.option(
+    "--index", metavar="KEY", help="Version of the images, as 'fusion cache ls' shows it. [default: last extracted]"
+)
+
+
+def experts_option(what: str) -> Callable[[F], F]:
+    """Return the option ``--experts``.
+
+    Parameters
+    ----------
+    what : str
+        What the concatenation is to the command.
+    """
+    return click.option(
+        "--experts",
+        type=click.Choice(EXPERT_SETS),
+        default=SINGLES,
+        show_default=True,
+        help=f"One expert per backbone; or one more on all their features side by side, {what}",
+    )
+
 
 _JSON = click.option("--json", "json_wanted", is_flag=True, help="Write one JSON document to stdout.")
 _DEBUG = click.option("--debug", is_flag=True, help="Show a traceback when something fails.")

@@ -7,26 +7,18 @@ import click
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.lines import training_lines
-from fusion_pipeline.commands.options import complete_backbones, uses
+from fusion_pipeline.commands.options import backbones_option, experts_option, index_option, uses
 from fusion_pipeline.config import Settings
 
 
 @click.command()
-@click.option(
-    "--backbone",
-    "names",
-    multiple=True,
-    metavar="NAME[,NAME...]",
-    shell_complete=complete_backbones,
-    help="Backbones to fuse; repeats. [default: backbones of fusion.toml, else all in the cache]",
-)
-@click.option(
-    "--index", metavar="KEY", help="Version of the images, as 'fusion cache ls' shows it. [default: last extracted]"
-)
+@backbones_option("Backbones to fuse; repeats. [default: backbones of fusion.toml, else all in the cache]")
+@index_option
+@experts_option("which the gate then trusts as it trusts the others.")
 @uses(
     "gate", "data", "dataset", "cache", "local_copy", "folds", "seed", "executor", "workers", "runs", "expect_manifest"
 )
-def train(names: tuple[str, ...], index: str | None, settings: Settings, console: Console) -> None:
+def train(names: tuple[str, ...], index: str | None, experts: str, settings: Settings, console: Console) -> None:
     """Train experts and a gate from the cache, and score them by cross-validation.
 
     One expert (softmax regression) per backbone, its penalty chosen inside the training rows; the gate learns from
@@ -42,12 +34,13 @@ def train(names: tuple[str, ...], index: str | None, settings: Settings, console
       cnn32, cnn64  weights from the image's thumbnail (Eq. 5)
 
     \b
-    Example:
+    Examples:
       fusion train --data flowers17 --gate embedding
+      fusion train --data flowers17 --gate average --experts singles,concat
     """
     with console.tasks() as progress:
-        result = inputs.run_training(settings, names, index, progress)
-    if len(result.found.classifier.backbones_) == 1:
+        result = inputs.run_training(settings, names, index, progress, experts)
+    if len(result.found.classifier.experts_) == 1:
         console.warn("one backbone leaves nothing to fuse. Name another with --backbone to see what fusing gains.")
     console.tell(training_lines(result))
     console.document(result.summary)

@@ -7,11 +7,14 @@
 `duplicates`      thumbnails become groups of near-duplicates
 `solvers`         rows of features and labels become linear models, for any training part of them
 `experts`         one backbone's features become an expert and its out-of-fold predictions
+`concat_expert`   all backbones' features side by side become one more expert
+`expert_sets`     backbones and what is asked for beside them become the names of the experts
 `mixture`         gate weights and experts' probabilities become fused probabilities (Eq. 3)
 `gates`           features or thumbnails become gate weights, one gate a file
 `labels`          ImageNet probabilities become label vectors, which experts may see beside features (Eq. 8)
 `joint`           fitted experts and a gate network become ones that are trained together
 `classifier`      all of the above as one estimator with scikit-learn's conventions
+`fusion`          what a user asks for becomes one record that is checked before any work
 `tasks`           a record of what to fit on which rows becomes its result, wherever it runs
 `crossval`        stores become out-of-fold predictions of every method, by tasks of an executor
 `statistics`      predictions become scores, intervals, tests and the gain taken apart

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from fusion_pipeline.errors import UsageError
 from fusion_pipeline.executors import Executor, Handle
 from fusion_pipeline.train.aligned import Aligned, AlignedStores
-from fusion_pipeline.train.concat import CONCATS, ConcatTask, run_concat
+from fusion_pipeline.train.concat import ConcatResult, ConcatTask, run_concat
+from fusion_pipeline.train.concat_expert import SOFTMAX
 from fusion_pipeline.train.dealing import check_parts
+from fusion_pipeline.train.expert_sets import CONCAT as CONCAT_EXPERT
 from fusion_pipeline.train.folds import Fold, Split, check_classes
 from fusion_pipeline.train.gates.registry import GATES, gate_entry
 from fusion_pipeline.train.grouping import find_groups
@@ -22,8 +24,8 @@ from fusion_pipeline.train.labels.choice import LabelChoice
 from fusion_pipeline.train.ledger import Ledger
 from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.pieces import Pieces
-from fusion_pipeline.train.rows import BACKBONE, CONCAT, RowName
-from fusion_pipeline.train.tasks import ExpertTask, GateTask, run_expert, run_gate
+from fusion_pipeline.train.rows import BACKBONE, CONCAT, CONCATS, GATE, RowName
+from fusion_pipeline.train.tasks import ExpertResult, ExpertTask, GateTask, run_expert, run_gate
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -64,7 +66,7 @@ class RowResult:
     row : RowName
     probabilities : ndarray (n_repeats, n, n_classes), float64
         Of each usable image by the model that was fitted without its part; NaN where it was not tested.
-    gate_weights : ndarray (n_repeats, n, n_backbones), float64, or None
+    gate_weights : ndarray (n_repeats, n, n_experts), float64, or None
     fit_seconds, predict_seconds : float
         Over all parts, with all that the row needs.
     fallbacks : tuple of bool
@@ -163,7 +165,7 @@ def run_benchmark(
 
 
 def _checked(aligned: Aligned, rows: Sequence[RowName], protocol: Protocol) -> AlignedStores:
-    for name in set(aligned.backbones).intersection([*GATES, *CONCATS]):
+    for name in set(aligned.backbones).intersection([*GATES, *CONCATS, CONCAT_EXPERT]):
         raise UsageError(f"Backbone '{name}' bears the name of another row of the table. Rename the backbone.")
     stores = aligned.open()
     check_classes(stores.labels, stores.class_names, protocol.split.folds)
@@ -190,17 +192,18 @@ class _Plan:
         seed, labels = self._protocol.seed, self._protocol.labels[row.label_embedding]
         if row.kind == BACKBONE:
             return ExpertTask(part, row.method, seed, labels)
+        if row.method == SOFTMAX:
+            return ExpertTask(part, CONCAT_EXPERT, seed)
         if row.kind == CONCAT:
             return ConcatTask(part, row.method, row.mode, seed)
-        return GateTask(part, row.method, seed, labels)
+        return GateTask(part, row.method, seed, labels, row.experts)
 
     def result(self, task: Task) -> str:
         """Plan a task and those that it needs, unless their results are known; return its key."""
         key = task_key(task)
         if key in self._needs:
             return key
-        needed = self._needed(task)
-        self._needs[key] = [self.result(other) for other in needed]
+        self._needs[key] = [self.result(other) for other in (task.needed() if isinstance(task, GateTask) else ())]
         piece = self._pieces.find(key)
         known = None if piece is None else from_piece(piece)
         if known is not None:
@@ -209,12 +212,6 @@ class _Plan:
             arguments = [self._handles.get(other, self._known.get(other)) for other in self._needs[key]]
             self._handles[key] = self._executor.submit(_RUN[type(task)], task, self._groups, *arguments, name=task.name)
         return key
-
-    @staticmethod
-    def _needed(task: Task) -> list[Task]:
-        if not isinstance(task, GateTask):
-            return []
-        return [ExpertTask(task.part, name, task.seed, task.labels) for name in task.part.aligned.backbones]
 
     def run(self, progress: Callable[[int, int], None] | None) -> dict[str, Result]:
         """Run what is not known, keep each result as soon as it is there, and return all by key."""
@@ -268,14 +265,16 @@ class _Cut:
 def _row(row: RowName, results: Sequence[Any], costs: Sequence[tuple[float, float]], cut: _Cut) -> RowResult:
     probabilities = cut.put_back([result.probabilities for result in results])
     fit, predict = (sum(each) for each in zip(*costs, strict=True))
-    if row.kind == BACKBONE:
-        evidence = cut.evidence([result.fit.out_of_fold for result in results])
-        penalties = tuple(result.fit.alpha for result in results)
-        return RowResult(row, probabilities, None, fit, predict, (), penalties, evidence)
-    if row.kind == CONCAT:
-        evidence = cut.evidence([result.out_of_fold for result in results])
-        return RowResult(
-            row, probabilities, None, fit, predict, (), tuple(result.penalty for result in results), evidence
-        )
-    weights = cut.put_back([result.gate_weights for result in results])
-    return RowResult(row, probabilities, weights, fit, predict, tuple(result.gate.fallback for result in results))
+    if row.kind == GATE:
+        weights = cut.put_back([result.gate_weights for result in results])
+        return RowResult(row, probabilities, weights, fit, predict, tuple(result.gate.fallback for result in results))
+    evidence = cut.evidence([_out_of_fold(result) for result in results])
+    return RowResult(row, probabilities, None, fit, predict, (), tuple(map(_penalty, results)), evidence)
+
+
+def _out_of_fold(result: ExpertResult | ConcatResult) -> FloatArray:
+    return result.out_of_fold if isinstance(result, ConcatResult) else result.fit.out_of_fold
+
+
+def _penalty(result: ExpertResult | ConcatResult) -> float:
+    return result.penalty if isinstance(result, ConcatResult) else result.fit.alpha

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.train.benchmark import Benchmark, RowResult
+from fusion_pipeline.train.expert_sets import SINGLES
 from fusion_pipeline.train.labels.space import GLOVE, LEARNED
 from fusion_pipeline.train.mixture import sample_nll
 from fusion_pipeline.train.published import published_accuracy
-from fusion_pipeline.train.rows import ADAPTIVE, BACKBONE
+from fusion_pipeline.train.rows import ADAPTIVE, BACKBONE, RowName
+from fusion_pipeline.train.statistics.comparisons import PLAIN
 from fusion_pipeline.train.statistics.gain import GainStep, choose_singles, put_together, take_apart
 from fusion_pipeline.train.statistics.repeats import (
     Outcomes,
@@ -25,56 +27,37 @@ from fusion_pipeline.train.statistics.repeats import (
     compare_repeats,
     pooled_accuracy,
 )
-from fusion_pipeline.train.statistics.scores import calibration_error, macro_f1
+from fusion_pipeline.train.statistics.scores import Row, calibration_error, macro_f1
 
 FloatArray = NDArray[np.float64]
 
-REFERENCES = ("average", "concat-softmax")
-"""The plain fusions with which every other fused row is compared."""
-
 
 @dataclass(frozen=True)
-class ScoredRow:
-    """One row of the table; its fields are those of ``--json``.
+class ScoredRow(Row):
+    """One row of the table of a benchmark, over all its repeats; its fields are those of ``--json``.
+
+    The interval is that of `pooled_accuracy`, for repeats are no new images; NLL, ECE and macro F1 are means over the
+    repeats; `fallbacks` has all parts.
 
     Attributes
     ----------
-    method, label_embedding, mode : str
-    accuracy : float
-        correct / n.
-    correct, n : int
-        Over all repeats.
-    ci95 : tuple of two floats
-        Of the accuracy; repeats are no new images (see `pooled_accuracy`).
-    nll, ece, macro_f1 : float
-        Means over the repeats.
-    fit_seconds, predict_seconds : float
-    fallback : bool
-        Whether the gate averaged in at least one part.
-    fallbacks : tuple of bool
-        By part.
+    mode, experts : str
+        See `RowName`.
     penalties : tuple of float
         By part.
     paper : float or None
         What the paper printed, as a share.
     """
 
-    method: str
-    label_embedding: str
     mode: str
-    accuracy: float
-    correct: int
-    n: int
-    ci95: tuple[float, float]
-    nll: float
-    ece: float
-    macro_f1: float
-    fit_seconds: float
-    predict_seconds: float
-    fallback: bool
-    fallbacks: tuple[bool, ...]
+    experts: str
     penalties: tuple[float, ...]
     paper: float | None
+
+    @property
+    def text(self) -> str:
+        """What the table calls it."""
+        return RowName("", self.method, self.label_embedding, self.mode, self.experts).text
 
 
 @dataclass(frozen=True)
@@ -85,7 +68,7 @@ class Scores:
     ----------
     rows : tuple of ScoredRow
     comparisons : tuple of RepeatedComparison
-        Of each fused row with each of `REFERENCES` and with the best backbone, with Holm's adjustment.
+        Of each fused row with each of `PLAIN` and with the best backbone, with Holm's adjustment.
     gain : tuple of GainStep
     predictions : str
         Digest of all that was predicted: equal for equal runs.
@@ -127,7 +110,6 @@ def _scored(found: Benchmark, result: RowResult, outcomes: Outcomes, dataset: st
     return ScoredRow(
         row.method,
         row.label_embedding,
-        row.mode,
         correct / n,
         correct,
         n,
@@ -139,8 +121,10 @@ def _scored(found: Benchmark, result: RowResult, outcomes: Outcomes, dataset: st
         result.predict_seconds,
         any(result.fallbacks),
         result.fallbacks,
+        row.mode,
+        row.experts,
         result.penalties,
-        None if paper is None else paper / 100,
+        None if paper is None or row.experts != SINGLES else paper / 100,
     )
 
 
@@ -153,7 +137,7 @@ def _repeats(found: Benchmark, result: RowResult) -> Iterator[tuple[FloatArray, 
 def _comparisons(found: Benchmark, outcomes: dict[str, Outcomes]) -> tuple[RepeatedComparison, ...]:
     singles = [result.row.text for result in found.rows if result.row.kind == BACKBONE]
     best = max(singles, key=lambda name: outcomes[name].accuracy, default=None)
-    others = [name for name in (*REFERENCES, best) if name in outcomes]
+    others = [name for name in (*PLAIN, best) if name in outcomes]
     fused = [result.row.text for result in found.rows if result.row.kind != BACKBONE]
     return as_family(
         [

@@ -8,19 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_pipeline.errors import UsageError
 from fusion_pipeline.executors import Executor, Handle
 from fusion_pipeline.train.aligned import Aligned, AlignedStores
 from fusion_pipeline.train.classifier import FusionClassifier
+from fusion_pipeline.train.concat_expert import SOFTMAX
+from fusion_pipeline.train.expert_sets import CONCAT, expert_names
 from fusion_pipeline.train.folds import Split, check_classes, stratified_folds
-from fusion_pipeline.train.gates.registry import GATES, gate_entry
+from fusion_pipeline.train.fusion import Fusion
+from fusion_pipeline.train.gates.registry import gate_entry
 from fusion_pipeline.train.parts import Part
-from fusion_pipeline.train.tasks import ExpertResult, ExpertTask, GateResult, GateTask, run_expert, run_gate
+from fusion_pipeline.train.tasks import ExpertResult, GateResult, GateTask, run_expert, run_gate
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-# Which backbone or gate, and which fold; fold None is the final model.
+# Which expert or gate, and which fold; fold None is the final model.
 Where = tuple[str, int | None]
 
 
@@ -31,11 +33,11 @@ class Method:
     Attributes
     ----------
     name : str
-        A backbone, or a gate.
+        A backbone, ``concat-softmax`` or a gate.
     probabilities : ndarray (n, n_classes), float64
         Of every usable row, by the model that was fitted without its fold.
-    gate_weights : ndarray (n, n_backbones), float64, or None
-        None for a backbone.
+    gate_weights : ndarray (n, n_experts), float64, or None
+        None for an expert.
     fit_seconds, predict_seconds : float
         Over all folds, with all that the method needs: a gate's include its experts'.
     fallbacks : tuple of bool
@@ -63,7 +65,7 @@ class CrossValidation:
         Usable rows of the stores.
     labels : ndarray (n,), int64
     methods : dict of str to Method
-        Each backbone, ``average``, and the gate, in this order.
+        Each backbone, ``concat-softmax`` if it is an expert, ``average``, and the gate, in this order.
     classifier : FusionClassifier
         With class names as labels.
     """
@@ -76,7 +78,7 @@ class CrossValidation:
 
 def cross_validate(
     aligned: Aligned,
-    gate: str,
+    fusion: Fusion,
     split: Split,
     executor: Executor,
     seed: int = 0,
@@ -88,8 +90,8 @@ def cross_validate(
     ----------
     aligned : Aligned
         Stores of one version of the images.
-    gate : str
-        One of `GATES`.
+    fusion : Fusion
+        Which experts, and how they are fused.
     split : Split
         The outer folds.
     executor : Executor
@@ -104,55 +106,47 @@ def cross_validate(
     UnusableDataError
         If a class has too few usable rows for the folds, or a feature is not finite.
     UsageError
-        If there is no such gate, or a backbone bears a gate's name.
+        As of `Fusion.check`.
     """
-    gate_entry(gate)
-    for name in set(aligned.backbones).intersection(GATES):
-        raise UsageError(
-            f"Backbone '{name}' bears the name of a gate, so that their rows would mix. Rename the backbone."
-        )
+    fusion.check(aligned.backbones)
     stores = aligned.open()
     check_classes(stores.labels, stores.class_names, split.folds)
-    stores.fetch(gate_entry(gate).settings.get("thumbnail_size"))
-    experts = _submit_experts(aligned, split, executor, seed)
-    gates = _submit_gates(aligned, gate, split, executor, seed, experts)
+    stores.fetch(gate_entry(fusion.gate).settings.get("thumbnail_size"))
+    gate_tasks = _gate_tasks(aligned, fusion, split, seed)
+    experts = _submit_experts(gate_tasks, executor)
+    gates = {
+        where: executor.submit(run_gate, task, None, *(experts[need] for need in _needs(task)), name=task.name)
+        for where, task in gate_tasks.items()
+    }
     handles = [*experts.values(), *gates.values()]
     results = executor.gather(handles, None if progress is None else lambda done: progress(done, len(handles)))
     expert_results = dict(zip(experts, results[: len(experts)], strict=True))
     gate_results = dict(zip(gates, results[len(experts) :], strict=True))
-    return _collect(gate, split, seed, stores, expert_results, gate_results)
+    return _collect(fusion, split, seed, stores, expert_results, gate_results)
 
 
-def _parts(split: Split) -> list[int | None]:
+def _gate_tasks(aligned: Aligned, fusion: Fusion, split: Split, seed: int) -> dict[Where, GateTask]:
     # The final model comes first: its tasks are the longest, and a pool ends sooner when those start early.
-    return [None, *range(split.folds)]
+    parts = [(fold, Part(aligned, split, fold)) for fold in (None, *range(split.folds))]
+    return {
+        (gate, fold): GateTask(part, gate, seed, experts=fusion.experts)
+        for gate in dict.fromkeys((fusion.gate, "average"))
+        for fold, part in parts
+        if fold is not None or gate == fusion.gate  # averaging is only compared with: it needs no final model
+    }
 
 
-def _submit_experts(aligned: Aligned, split: Split, executor: Executor, seed: int) -> dict[Where, Handle]:
-    handles: dict[Where, Handle] = {}
-    for fold in _parts(split):
-        for backbone in aligned.backbones:
-            task = ExpertTask(Part(aligned, split, fold), backbone, seed)
-            handles[backbone, fold] = executor.submit(run_expert, task, name=task.name)
-    return handles
+def _needs(task: GateTask) -> list[Where]:
+    return [(need.expert, need.part.fold) for need in task.needed()]
 
 
-def _submit_gates(
-    aligned: Aligned, gate: str, split: Split, executor: Executor, seed: int, experts: Mapping[Where, Handle]
-) -> dict[Where, Handle]:
-    handles: dict[Where, Handle] = {}
-    for name in dict.fromkeys(("average", gate)):
-        for fold in _parts(split):
-            if fold is None and name != gate:
-                continue  # averaging is only compared with: it needs no final model
-            task = GateTask(Part(aligned, split, fold), name, seed)
-            needed = [experts[backbone, fold] for backbone in aligned.backbones]
-            handles[name, fold] = executor.submit(run_gate, task, None, *needed, name=task.name)
-    return handles
+def _submit_experts(gate_tasks: Mapping[Where, GateTask], executor: Executor) -> dict[Where, Handle]:
+    tasks = {(need.expert, need.part.fold): need for task in gate_tasks.values() for need in task.needed()}
+    return {where: executor.submit(run_expert, task, name=task.name) for where, task in tasks.items()}
 
 
 def _collect(
-    gate: str,
+    fusion: Fusion,
     split: Split,
     seed: int,
     stores: AlignedStores,
@@ -161,21 +155,23 @@ def _collect(
 ) -> CrossValidation:
     tests = [test for _, test in stratified_folds(stores.labels, split.folds, split.seed)]
     folds = range(split.folds)
+    names = expert_names(stores.backbones, fusion.experts)
     methods: dict[str, Method] = {}
-    for backbone in stores.backbones:
-        methods[backbone] = _backbone_method(backbone, tests, [experts[backbone, fold] for fold in folds])
-    needs = [methods[backbone] for backbone in stores.backbones]
-    for name in dict.fromkeys(("average", gate)):
+    for name in names:
+        row = SOFTMAX if name == CONCAT else name
+        methods[row] = _expert_method(row, tests, [experts[name, fold] for fold in folds])
+    needs = list(methods.values())
+    for name in dict.fromkeys(("average", fusion.gate)):
         methods[name] = _gate_method(name, tests, [gates[name, fold] for fold in folds], needs)
-    classifier = FusionClassifier(gate=gate, seed=seed).assemble(
+    classifier = FusionClassifier(gate=fusion.gate, seed=seed, experts=fusion.experts).assemble(
         stores.class_names,
-        {backbone: experts[backbone, None].fit.expert for backbone in stores.backbones},
-        gates[gate, None].gate,
+        {name: experts[name, None].fit.expert for name in names},
+        gates[fusion.gate, None].gate,
     )
     return CrossValidation(stores.usable_rows, stores.labels, methods, classifier)
 
 
-def _backbone_method(name: str, tests: list[IntArray], results: list[ExpertResult]) -> Method:
+def _expert_method(name: str, tests: list[IntArray], results: list[ExpertResult]) -> Method:
     return Method(
         name,
         _put_back(tests, [result.probabilities for result in results]),

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fusion_pipeline.errors import UnusableDataError
 from fusion_pipeline.train.folds import Fold, inner_folds
 from fusion_pipeline.train.mixture import sample_nll
-from fusion_pipeline.train.solvers.softmax import SoftmaxFit, fit_path, softmax
+from fusion_pipeline.train.penalties import Choice, choose_penalty
+from fusion_pipeline.train.solvers.softmax import fit_path, softmax
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -20,8 +21,11 @@ IntArray = NDArray[np.int64]
 # thousand columns were seen to want 0.1 to 100; noisy ones want more.
 DEFAULT_ALPHAS: tuple[float, ...] = (1e4, 1e3, 1e2, 1e1, 1.0, 1e-1, 1e-2)
 
-# Choosing a penalty needs no exact optima: the losses moved in their fourth digit, and took a third of the time.
-_SEARCH_PRECISION = 1e-7
+SEARCH_PRECISION = 1e-7
+"""Choosing a penalty needs no exact optima: the losses moved in their fourth digit, and took a third of the time."""
+
+# Rows at a time that are float64: of a concatenation they would take four times the memory of float16.
+_ROWS = 1024
 
 # A column whose spread is this small a share of its size is a constant plus rounding, which division would blow up.
 _CONSTANT = 1e-7
@@ -77,7 +81,7 @@ Scaling = Callable[[NDArray[np.floating]], Standardiser]
 
 @dataclass(frozen=True)
 class Expert:
-    """The base classifier c_k of one backbone: softmax(h W + b) on its features h.
+    """The base classifier c_k: softmax(h W + b) on features h, of one backbone or of all side by side.
 
     Attributes
     ----------
@@ -120,7 +124,12 @@ class Expert:
 
         Computed in float64 from the float32 weights and the bias that a model folder stores: a reload changes no bit.
         """
-        return np.asarray(features, dtype=np.float64) @ self.weights.astype(np.float64) + self.bias
+        weights = self.weights.astype(np.float64)
+        parts = [
+            np.asarray(features[start : start + _ROWS], dtype=np.float64) @ weights
+            for start in range(0, max(len(features), 1), _ROWS)
+        ]
+        return np.concatenate(parts) + self.bias
 
     def probabilities(self, features: NDArray[np.floating]) -> FloatArray:
         """Return the class probabilities (n, n_classes), float64, of `features` (n, n_features)."""
@@ -194,11 +203,10 @@ def fit_expert(
     """
     rows = np.asarray(features, dtype=np.float64)
     folds = inner_folds(labels, seed, groups=groups)
-    choices = [(scaling, *_choose_penalty(rows, labels, n_classes, folds, alphas, scaling)) for scaling in scalings]
-    scaling, alpha, held_out, losses = min(choices, key=lambda choice: choice[3][choice[1]])
-    # Only stronger penalties are solved before the chosen one: they are cheap, and lead to its optimum.
-    expert = expert_at(rows, labels, n_classes, [tried for tried in losses if tried >= alpha], scaling)
-    return ExpertFit(expert, held_out, alpha, losses, scaling)
+    choices = [(_choose(rows, labels, n_classes, folds, alphas, scaling), scaling) for scaling in scalings]
+    best, scaling = min(choices, key=lambda choice: choice[0].losses[choice[0].penalty])
+    expert = expert_at(rows, labels, n_classes, best.path, scaling)
+    return ExpertFit(expert, best.held_out, best.penalty, best.losses, scaling)
 
 
 def expert_at(
@@ -219,53 +227,26 @@ def expert_at(
     return Expert.fold(fit.weights, fit.intercept, standardiser)
 
 
-@dataclass(frozen=True)
-class _InnerFold:
-    """One inner fold: its held-out rows, and the regressions of the others, one penalty after the other."""
-
-    test: IntArray
-    unseen: FloatArray
-    path: Iterator[SoftmaxFit]
-
-    @classmethod
-    def of(
-        cls,
-        rows: FloatArray,
-        labels: IntArray,
-        n_classes: int,
-        fold: Fold,
-        penalties: Sequence[float],
-        scaling: Scaling,
-    ) -> _InnerFold:
-        train, test = fold
-        standardiser = scaling(rows[train])
-        path = fit_path(standardiser(rows[train]), labels[train], n_classes, penalties, _SEARCH_PRECISION)
-        return cls(test, standardiser(rows[test]), path)
-
-
-def _choose_penalty(
+def _choose(
     rows: FloatArray,
     labels: IntArray,
     n_classes: int,
     inner: Sequence[Fold],
     alphas: Sequence[float],
     scaling: Scaling,
-) -> tuple[float, FloatArray, dict[float, float]]:
-    """Return the best penalty, its out-of-fold probabilities, and the loss of each penalty that was tried.
-
-    All folds take a step along the path together, from strong to weak, and stop once the loss rises: the weakest
-    penalties cost as much as all others together.
-    """
+) -> Choice:
+    """Return the best penalty at one scaling, with the out-of-fold probabilities at it."""
     penalties = sorted({float(alpha) for alpha in alphas}, reverse=True)
-    folds = [_InnerFold.of(rows, labels, n_classes, fold, penalties, scaling) for fold in inner]
-    losses: dict[float, float] = {}
-    best, best_held_out = penalties[0], np.empty((0, n_classes))
-    for alpha in penalties:
-        held_out = np.empty((len(rows), n_classes))
-        for fold in folds:
-            held_out[fold.test] = softmax(next(fold.path).logits(fold.unseen))
-        losses[alpha] = float(sample_nll(held_out, labels).mean())
-        if losses[alpha] > losses[best]:
-            break
-        best, best_held_out = alpha, held_out
-    return best, best_held_out, losses
+    folds = [(test, _held_out(rows, labels, n_classes, (train, test), penalties, scaling)) for train, test in inner]
+    return choose_penalty(folds, penalties, lambda held_out: float(sample_nll(held_out, labels).mean()))
+
+
+def _held_out(
+    rows: FloatArray, labels: IntArray, n_classes: int, fold: Fold, penalties: Sequence[float], scaling: Scaling
+) -> Iterator[FloatArray]:
+    """Yield the probabilities of an inner fold's held-out rows at one penalty after the other."""
+    train, test = fold
+    standardiser = scaling(rows[train])
+    unseen = standardiser(rows[test])
+    for fit in fit_path(standardiser(rows[train]), labels[train], n_classes, penalties, SEARCH_PRECISION):
+        yield softmax(fit.logits(unseen))

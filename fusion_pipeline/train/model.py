@@ -6,7 +6,7 @@ The folder can be moved and shared: there is no pickle in it, and the classifier
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors.numpy import save as save_tensors
 
 from fusion_pipeline.errors import FormatError, RefusedError, UsageError, printable
 from fusion_pipeline.train.classifier import FusionClassifier
+from fusion_pipeline.train.expert_sets import SINGLES, expert_names
 from fusion_pipeline.train.experts import Expert
 from fusion_pipeline.train.gates.registry import make_gate
 from fusion_pipeline.train.labels.space import NONE, LabelSpace
@@ -129,6 +130,7 @@ def _record(classifier: FusionClassifier, description: Mapping[str, Any]) -> dic
         "version": VERSION,
         "classes": classes,
         "backbones": [{"name": name, "n_features": n_features} for name, n_features in classifier.n_features.items()],
+        "experts": classifier.experts,
         "label_space": _label_record(classifier.label_space_),
         "joint": bool(classifier.joint),
         "gate": {"name": classifier.gate_.name, "settings": classifier.gate_.state()[1]},
@@ -151,11 +153,9 @@ def _classifier(record: dict[str, Any], arrays: Arrays, folder: Path) -> FusionC
         gate_arrays = {name.removeprefix("gate."): array for name, array in arrays.items() if name.startswith("gate.")}
         gate.restore(gate_arrays, record["gate"]["settings"])
         space = _label_space(record.get("label_space"), arrays)
-        width = 0 if space is None else space.width
-        experts = {
-            entry["name"]: _expert(position, entry, arrays, width) for position, entry in enumerate(record["backbones"])
-        }
+        experts = {name: _expert(position, arrays, size) for position, (name, size) in enumerate(_sizes(record, space))}
         settings = {"seed": record["seed"], "alphas": record["alphas"], "joint": record.get("joint", False)}
+        settings["experts"] = record.get("experts", SINGLES)
         classifier = FusionClassifier(gate.name, **settings, **_parameters(space))
         classifier.assemble(record["classes"], experts, gate, space)
         _try(classifier)
@@ -181,8 +181,9 @@ def _check_record(record: Mapping[str, Any]) -> None:
     classes, backbones, settings = record["classes"], record["backbones"], record["gate"]["settings"]
     if not (_all_of(str, classes) or _all_of(int, classes)) or len(set(classes)) != len(classes):
         raise ValueError("its classes are not different names or numbers")
-    if not backbones or settings["n_experts"] != len(backbones):
-        raise ValueError(f"it has {len(backbones)} backbones and a gate for {settings['n_experts']!r:.20}")
+    experts = expert_names([entry["name"] for entry in backbones], record.get("experts", SINGLES))
+    if not experts or settings["n_experts"] != len(experts):
+        raise ValueError(f"it has {len(experts)} experts and a gate for {settings['n_experts']!r:.20}")
     if len({entry["name"] for entry in backbones}) != len(backbones):
         raise ValueError("two of its backbones have one name")
     if not isinstance(record["seed"], int) or not isinstance(record["description"], dict):
@@ -219,11 +220,19 @@ def _parameters(space: LabelSpace | None) -> dict[str, Any]:
     }
 
 
-def _expert(position: int, entry: Mapping[str, Any], arrays: Arrays, width: int) -> Expert:
+def _sizes(record: Mapping[str, Any], space: LabelSpace | None) -> Iterator[tuple[str, int]]:
+    """Yield each expert's name, and how many columns it sees."""
+    sizes = {entry["name"]: entry["n_features"] for entry in record["backbones"]}
+    width = 0 if space is None else space.width
+    for name in expert_names(tuple(sizes), record.get("experts", SINGLES)):
+        yield name, sizes[name] + width if name in sizes else sum(sizes.values())
+
+
+def _expert(position: int, arrays: Arrays, size: int) -> Expert:
     weights, bias = arrays[f"expert.{position}.weights"], arrays[f"expert.{position}.bias"]
     if weights.dtype != np.float32 or bias.dtype != np.float64:
         raise TypeError(f"expert {position} is {weights.dtype} and {bias.dtype}, not float32 and float64")
-    if weights.ndim != 2 or bias.shape != weights.shape[1:] or len(weights) != entry["n_features"] + width:
+    if weights.ndim != 2 or bias.shape != weights.shape[1:] or len(weights) != size:
         raise ValueError(f"expert {position} has shapes {weights.shape} and {bias.shape}")
     return Expert(weights, bias)
 
@@ -238,8 +247,8 @@ def _try(classifier: FusionClassifier) -> None:
     probabilities = classifier.predict_proba(rows, thumbnails, imagenet)
     if probabilities.shape != (1, len(classifier.classes_)) or not np.isfinite(probabilities).all():
         raise ValueError(f"probabilities of shape {probabilities.shape} for {len(classifier.classes_)} classes")
-    if classifier.gate_weights(rows, thumbnails).shape != (1, len(classifier.backbones_)):
-        raise ValueError("gate weights for another number of backbones")
+    if classifier.gate_weights(rows, thumbnails).shape != (1, len(classifier.experts_)):
+        raise ValueError("gate weights for another number of experts")
 
 
 def _tensors(content: bytes, path: Path) -> Arrays:

@@ -28,7 +28,7 @@ from fusion_pipeline.store.storage.durable import sync_folder
 from fusion_pipeline.store.storage.local import LocalBackend
 
 FORMAT = "fusion-model"
-VERSION = "1.1"
+VERSION = "1.2"
 MANIFEST = "manifest.json"
 
 # A manifest names a few files; more bytes than this are something else, and are not read.

@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fusion_pipeline.train.concat import CONCATS, MODES, TUNED
+from fusion_pipeline.train.concat import MODES, SVMS, TUNED
+from fusion_pipeline.train.concat_expert import SOFTMAX
+from fusion_pipeline.train.expert_sets import CONCAT as CONCAT_EXPERT
+from fusion_pipeline.train.expert_sets import SINGLES, expert_names
 from fusion_pipeline.train.labels.space import GLOVE, LEARNED, NONE
 
+CONCATS: Final = (*SVMS, SOFTMAX)
 PLAIN_FUSIONS: Final = ("average", "logit-average", "calibrated-average", "constant", "stacking")
 ADAPTIVE: Final = ("embedding", "cnn32", "cnn64")
 
@@ -28,28 +32,37 @@ class RowName:
         A backbone, a concatenation or a gate.
     label_embedding : {"none", "learned", "glove"}
     mode : {"tuned", "paper"}
-        For concatenations.
+        Of SVMs on concatenations.
+    experts : {"singles", "singles,concat"}
+        Which a gate fuses.
 
     Examples
     --------
     >>> RowName("gate", "embedding", "glove").text, RowName("concat", "concat-svm", mode="paper").text
     ('embedding + glove', 'concat-svm (paper)')
+    >>> RowName("gate", "average", experts="singles,concat").text
+    'average + concat'
     """
 
     kind: str
     method: str
     label_embedding: str = NONE
     mode: str = TUNED
+    experts: str = SINGLES
 
     @property
     def text(self) -> str:
         """What the table calls it."""
         labels = "" if self.label_embedding == NONE else f" + {self.label_embedding}"
-        return f"{self.method}{labels}{'' if self.mode == TUNED else f' ({self.mode})'}"
+        beside = "" if self.experts == SINGLES else f" + {CONCAT_EXPERT}"
+        return f"{self.method}{labels}{beside}{'' if self.mode == TUNED else f' ({self.mode})'}"
 
 
 def all_rows(
-    backbones: Sequence[str], label_embeddings: Sequence[str] = (LEARNED, GLOVE), modes: Sequence[str] = MODES
+    backbones: Sequence[str],
+    label_embeddings: Sequence[str] = (LEARNED, GLOVE),
+    modes: Sequence[str] = MODES,
+    experts: str = SINGLES,
 ) -> tuple[RowName, ...]:
     """Return every row of the table.
 
@@ -59,20 +72,32 @@ def all_rows(
     label_embeddings : sequence of str
         Those of the rows with a label embedding.
     modes : sequence of str
-        Of the concatenations.
+        Of the SVMs on concatenations; ``concat-softmax``, which is not in the paper, has one way only.
+    experts : str
+        With ``"singles,concat"`` each gate has a second row, which fuses one expert more.
+
+    Raises
+    ------
+    UsageError
+        As of `expert_names`.
 
     Examples
     --------
     >>> [row.text for row in all_rows(["xception"], (), ["tuned"])][:4]
     ['xception', 'concat-svm', 'concat-pca-svm', 'concat-softmax']
-    >>> len(all_rows(["xception", "resnet50"]))
-    22
+    >>> len(all_rows(["xception", "resnet50"])), len(all_rows(["xception", "resnet50"], experts="singles,concat"))
+    (21, 35)
     """
-    return tuple(_rows(backbones, label_embeddings, modes))
+    expert_names(backbones, experts)
+    sets = dict.fromkeys((SINGLES, experts))
+    return (
+        *(RowName(BACKBONE, name) for name in backbones),
+        *(RowName(CONCAT, method, mode=mode) for method in SVMS for mode in modes),
+        RowName(CONCAT, SOFTMAX),
+        *(row for each in sets for row in _gates(label_embeddings, each)),
+    )
 
 
-def _rows(backbones: Sequence[str], label_embeddings: Sequence[str], modes: Sequence[str]) -> Iterator[RowName]:
-    yield from (RowName(BACKBONE, name) for name in backbones)
-    yield from (RowName(CONCAT, method, mode=mode) for method in CONCATS for mode in modes)
-    yield from (RowName(GATE, name) for name in (*PLAIN_FUSIONS, *ADAPTIVE))
-    yield from (RowName(GATE, name, kind) for kind in label_embeddings for name in ADAPTIVE)
+def _gates(label_embeddings: Sequence[str], experts: str) -> Iterator[RowName]:
+    yield from (RowName(GATE, name, experts=experts) for name in (*PLAIN_FUSIONS, *ADAPTIVE))
+    yield from (RowName(GATE, name, kind, experts=experts) for kind in label_embeddings for name in ADAPTIVE)

@@ -18,7 +18,7 @@ from fusion_pipeline.store.storage.local import LocalBackend
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.crossval import CrossValidation, cross_validate
 from fusion_pipeline.train.folds import Split
-from fusion_pipeline.train.gates.registry import gate_entry
+from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.model import save_model
 from fusion_pipeline.train.model_folder import json_bytes
 from fusion_pipeline.train.statistics.comparisons import Comparison
@@ -38,9 +38,9 @@ class Training:
     Parameters
     ----------
     rows : tuple of Row
-        Scores of each backbone, the average and the gate.
+        Scores of each expert, the average and the gate.
     comparisons : tuple of Comparison
-        The gate against the average and the best backbone.
+        The gate against the average, the concatenation if it is an expert, and the best backbone.
     found : CrossValidation
         The out-of-fold predictions and the final model.
     run : Path
@@ -64,7 +64,7 @@ class Training:
 def train(
     stores: Sequence[Store],
     *,
-    gate: str,
+    fusion: Fusion,
     split: Split,
     executor: Executor,
     runs: str | Path,
@@ -77,8 +77,8 @@ def train(
     ----------
     stores : sequence of Store
         One for each backbone, of one version of the images.
-    gate : str
-        How the experts are fused.
+    fusion : Fusion
+        Which experts, and how they are fused.
     split : Split
         The outer folds.
     executor : Executor
@@ -97,6 +97,8 @@ def train(
 
     Raises
     ------
+    UsageError
+        As of `Fusion.check`.
     UnusableDataError
         If a class has too few images.
     IntegrityError
@@ -104,14 +106,14 @@ def train(
     StorageError
         If `runs` cannot be written.
     """
-    gate_entry(gate)
     aligned = Aligned.of(stores)
-    protocol = {"gate": gate, "folds": split.folds, "split_seed": split.seed, "seed": seed}
-    name = f"{slug(stores[0].dataset)}-{slug(gate)}-{_run_key(stores, protocol)}"
+    fusion.check(aligned.backbones)
+    protocol = {**fusion.to_json(), "folds": split.folds, "split_seed": split.seed, "seed": seed}
+    name = f"{slug(stores[0].dataset)}-{slug(fusion.gate)}-{_run_key(stores, protocol)}"
     home = LocalBackend(Path(runs).expanduser().absolute())
     home.check_writable()
     folder = home.path(name)
-    found = cross_validate(aligned, gate, split, executor, seed, progress)
+    found = cross_validate(aligned, fusion, split, executor, seed, progress)
     training = _training(stores[0], protocol, found, folder)
     save_model(training.model, found.classifier, _description(stores, training.summary))
     LocalBackend(folder).write(SCORES_FILE, json_bytes(training.summary))

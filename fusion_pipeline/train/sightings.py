@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_pipeline.train.aligned import AlignedStores
-from fusion_pipeline.train.folds import inner_folds
+from fusion_pipeline.train.folds import Fold
 from fusion_pipeline.train.gates.gate import Gate
 from fusion_pipeline.train.ledger import Entry
 from fusion_pipeline.train.row_sets import RowSet
@@ -22,13 +21,7 @@ def features_source(backbone: str) -> str:
 
 
 def expert_entries(
-    name: str,
-    stores: AlignedStores,
-    backbone: str,
-    train: IntArray,
-    test: IntArray,
-    seed: int,
-    groups: IntArray | None,
+    name: str, inputs: Sequence[str], train: IntArray, test: IntArray, inner: Sequence[Fold], n: int
 ) -> tuple[Entry, ...]:
     """Return the entries of an expert: its regressions without inner folds, the penalty that these chose, and itself.
 
@@ -36,29 +29,29 @@ def expert_entries(
     ----------
     name : str
         Of the task.
-    stores : AlignedStores
-    backbone : str
+    inputs : sequence of str
+        Names of its sources.
     train, test : ndarray of int64
         Rows.
-    seed : int
-        Of the inner folds.
-    groups : ndarray (n_train,), int64, optional
+    inner : sequence of Fold
         Of the training rows.
+    n : int
+        Number of all usable rows.
     """
-    n, inputs = len(stores.labels), (features_source(backbone),)
-    inner = [
+    sources = tuple(inputs)
+    apart = [
         Entry(
             f"{name}, without inner fold {number + 1}",
             "expert",
             RowSet.of(train[kept], n),
             RowSet.of(train[held_out], n),
-            inputs=inputs,
+            inputs=sources,
         )
-        for number, (kept, held_out) in enumerate(inner_folds(stores.labels[train], seed, groups=groups))
+        for number, (kept, held_out) in enumerate(inner)
     ]
     nothing, seen = RowSet.of([], n), RowSet.of(train, n)
-    penalty = Entry(f"penalty of {name}", "penalty", seen, nothing, learned_from=tuple(entry.name for entry in inner))
-    return (*inner, penalty, Entry(name, "expert", seen, RowSet.of(test, n), True, inputs, (penalty.name,)))
+    penalty = Entry(f"penalty of {name}", "penalty", seen, nothing, learned_from=tuple(entry.name for entry in apart))
+    return (*apart, penalty, Entry(name, "expert", seen, RowSet.of(test, n), True, sources, (penalty.name,)))
 
 
 def gate_entry_of(

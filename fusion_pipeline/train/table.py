@@ -15,7 +15,7 @@ _HEADINGS = ("method", "accuracy %", "95 % interval", "k/n", "NLL", "")
 
 
 def score_rows(found: CrossValidation) -> list[Row]:
-    """Return one row per method of a cross-validation: each backbone, the average, the gate."""
+    """Return one row per method of a cross-validation: each expert, the average, the gate."""
     return [
         score_row(
             method.name,
@@ -30,7 +30,7 @@ def score_rows(found: CrossValidation) -> list[Row]:
 
 
 def compare_methods(found: CrossValidation) -> list[Comparison]:
-    """Return the comparisons of the gate of a cross-validation with averaging and with the best backbone."""
+    """Return the comparisons of the gate of a cross-validation with the plain fusions and the best backbone."""
     probabilities = {name: method.probabilities for name, method in found.methods.items()}
     return comparisons(found.classifier.gate, found.classifier.backbones_, probabilities, found.labels)
 

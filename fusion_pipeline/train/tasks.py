@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,17 @@ from threadpoolctl import threadpool_limits
 
 from fusion_pipeline.errors import printable
 from fusion_pipeline.train.aligned import AlignedStores
-from fusion_pipeline.train.experts import DEFAULT_ALPHAS, ExpertFit, Standardiser, fit_expert
+from fusion_pipeline.train.expert_sets import CONCAT, SINGLES, expert_names
+from fusion_pipeline.train.expert_views import ExpertView
+from fusion_pipeline.train.experts import DEFAULT_ALPHAS, ExpertFit
+from fusion_pipeline.train.folds import inner_folds
+from fusion_pipeline.train.fusing import fuse_experts
 from fusion_pipeline.train.gates.gate import Gate, GateInputs
 from fusion_pipeline.train.gates.registry import make_gate
 from fusion_pipeline.train.labels.choice import FEATURES_ALONE, LabelChoice
 from fusion_pipeline.train.ledger import Entry
 from fusion_pipeline.train.parts import Part
-from fusion_pipeline.train.sightings import expert_entries, gate_entry_of
+from fusion_pipeline.train.sightings import expert_entries, features_source, gate_entry_of
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -30,22 +33,23 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ExpertTask:
-    """Fit the expert of one backbone on one training part.
+    """Fit one expert on one training part.
 
     Attributes
     ----------
     part : Part
-    backbone : str
+    expert : str
+        A backbone, or `CONCAT` for the expert on all features side by side.
     seed : int
         Of the inner folds.
     labels : LabelChoice
-        What the expert sees of the backbone's ImageNet probabilities.
+        What the expert sees of its backbone's ImageNet probabilities; nothing for `CONCAT`.
     alphas : tuple of float
         Penalties to choose from.
     """
 
     part: Part
-    backbone: str
+    expert: str
     seed: int
     labels: LabelChoice = FEATURES_ALONE
     alphas: tuple[float, ...] = DEFAULT_ALPHAS
@@ -53,12 +57,12 @@ class ExpertTask:
     @property
     def name(self) -> str:
         """What messages call this task."""
-        return f"expert {printable(self.backbone)}{self.labels.suffix}, {self.part.name}"
+        return f"expert {printable(self.expert)}{self.labels.suffix}, {self.part.name}"
 
 
 @dataclass(frozen=True)
 class GateTask:
-    """Fit a gate on one training part, from the results of that part's expert tasks in the order of the backbones.
+    """Fit a gate on one training part, from the results of the expert tasks that it needs.
 
     Attributes
     ----------
@@ -67,17 +71,28 @@ class GateTask:
     seed : int
     labels : LabelChoice
         That of the experts.
+    experts : str
+        One of `fusion_pipeline.train.expert_sets.EXPERT_SETS`.
     """
 
     part: Part
     gate: str
     seed: int
     labels: LabelChoice = FEATURES_ALONE
+    experts: str = SINGLES
 
     @property
     def name(self) -> str:
         """What messages call this task."""
-        return f"gate {self.gate}{self.labels.suffix}, {self.part.name}"
+        beside = "" if self.experts == SINGLES else f" with {CONCAT}"
+        return f"gate {self.gate}{self.labels.suffix}{beside}, {self.part.name}"
+
+    def needed(self) -> list[ExpertTask]:
+        """Return the tasks of its experts, in the order of the gate weights."""
+        return [
+            ExpertTask(self.part, name, self.seed, FEATURES_ALONE if name == CONCAT else self.labels)
+            for name in expert_names(self.part.aligned.backbones, self.experts)
+        ]
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,7 @@ class GateResult:
         Fitted.
     probabilities : ndarray (n_test, n_classes), float64
         Fused, of the test rows.
-    gate_weights : ndarray (n_test, n_backbones), float64
+    gate_weights : ndarray (n_test, n_experts), float64
     fit_seconds, predict_seconds : float
         Of the gate alone, without its experts.
     entries : tuple of Entry
@@ -132,32 +147,36 @@ def run_expert(task: ExpertTask, groups: IntArray | None = None) -> ExpertResult
     with threadpool_limits(1):
         stores = task.part.aligned.open()
         train, test = task.part.rows(stores.labels, groups)
-        seen, scalings = _expert_input(stores, task)
+        view = _view(stores, task)
         labels, kept = stores.labels[train], None if groups is None else groups[train]
         started = perf_counter()
-        fit = fit_expert(seen[train], labels, len(stores.class_names), task.seed, task.alphas, scalings, kept)
+        fit = view.take(train).fit(labels, len(stores.class_names), task.seed, task.alphas, kept)
         fitted = perf_counter()
-        probabilities = fit.expert.probabilities(seen[test])
+        probabilities = fit.expert.probabilities(view.seen[test])
         predicted = perf_counter()
-        entries = expert_entries(task.name, stores, task.backbone, train, test, task.seed, kept)
+        sources = [features_source(name) for name in view.backbones]
+        inner = inner_folds(labels, task.seed, groups=kept)
+        entries = expert_entries(task.name, sources, train, test, inner, len(stores.labels))
         return ExpertResult(fit, probabilities, fitted - started, predicted - fitted, entries)
 
 
 def run_gate(task: GateTask, groups: IntArray | None, *experts: ExpertResult) -> GateResult:
-    """Run one gate task: a pure function of the task and of its experts' results."""
+    """Run one gate task: a pure function of the task and of its experts' results, in the order of `GateTask.needed`."""
     with threadpool_limits(1):
         stores = task.part.aligned.open()
         train, test = task.part.rows(stores.labels, groups)
         gate = make_gate(task.gate)
         inputs = _inputs(stores, gate, groups)
-        lessons = [expert.fit.out_of_fold for expert in experts]
-        if gate.in_sample:
-            lessons = [
-                expert.fit.expert.probabilities(_expert_input(stores, _expert_task(task, name))[0][train])
-                for name, expert in zip(stores.backbones, experts, strict=True)
-            ]
+        fits = [expert.fit for expert in experts]
         started = perf_counter()
-        gate.fit(inputs.take(train), np.stack(lessons, axis=1), stores.labels[train], task.seed)
+        fuse_experts(
+            fits,
+            gate,
+            lambda: [_view(stores, needed).seen[train] for needed in task.needed()],
+            inputs.take(train),
+            stores.labels[train],
+            task.seed,
+        )
         fitted = perf_counter()
         unseen = inputs.take(test)
         fused = gate.fuse(unseen, np.stack([expert.probabilities for expert in experts], axis=1))
@@ -168,17 +187,13 @@ def run_gate(task: GateTask, groups: IntArray | None, *experts: ExpertResult) ->
         return GateResult(gate, fused, weights, fitted - started, predicted - fitted, (entry,))
 
 
-def _expert_task(task: GateTask, backbone: str) -> ExpertTask:
-    return ExpertTask(task.part, backbone, task.seed, task.labels)
-
-
-def _expert_input(stores: AlignedStores, task: ExpertTask) -> tuple[NDArray[np.floating], tuple[Any, ...]]:
-    """Return what the expert sees of all usable rows, and the scalings that it chooses from."""
-    features = stores.features(task.backbone)
+def _view(stores: AlignedStores, task: ExpertTask) -> ExpertView:
+    """Read what an expert sees of all usable rows."""
+    if task.expert == CONCAT:
+        return ExpertView.of_all({name: stores.features(name) for name in stores.backbones})
     space = task.labels.space()
-    if space is None:
-        return features, (Standardiser.fit,)
-    return space(features, stores.imagenet(task.backbone)), space.scalings(features.shape[1])
+    imagenet = None if space is None else stores.imagenet(task.expert)
+    return ExpertView.of_one(task.expert, stores.features(task.expert), space, imagenet)
 
 
 def _inputs(stores: AlignedStores, gate: Gate, groups: IntArray | None) -> GateInputs:

@@ -48,8 +48,22 @@ def test_machines_get_a_document(here: Path) -> None:
     run = Path(document["run"])
     assert sorted(path.name for path in run.iterdir()) == ["benchmark.json", "ledger.json", "pieces", "rows.csv"]
     table = np.genfromtxt(run / "rows.csv", delimiter=",", dtype=str)
-    assert table[0].tolist()[:4] == ["method", "label_embedding", "mode", "accuracy"]
+    assert table[0].tolist()[:4] == ["method", "label_embedding", "accuracy", "correct"]
     assert len(table) == 1 + len(document["rows"])
+
+
+def test_the_concatenation_is_one_more_expert(here: Path) -> None:
+    words = ("--row", "average*", "--experts", "singles,concat", "--json")
+    document = fusion("benchmark", *PLAIN[:-4], *words).document
+    assert [(row["method"], row["experts"]) for row in document["rows"]] == [
+        ("average", "singles"),
+        ("average", "singles,concat"),
+    ]
+    plain = fusion("benchmark", *PLAIN[:-4], *words[:-1])
+    assert plain.output.splitlines()[-1].startswith("0 tasks computed, 10 found")
+    assert [line.split("  ")[0] for line in plain.output.splitlines()[3:5]] == ["average", "average + concat"]
+    alone = failure(2, "benchmark", *PLAIN[:-4], *words[:-1], "--backbone", "alpha")
+    assert "'alpha' side by side with nothing is itself" in alone
 
 
 def test_a_row_that_is_none_is_refused(here: Path) -> None:

@@ -17,6 +17,7 @@ from fusion_pipeline.store.storage.objects import ObjectBackend
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.crossval import cross_validate
 from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.fusion import Fusion
 from tests.builders import tree_bytes
 from tests.commands.made import failure, fusion
 from tests.servers import BUCKET, moto, variables
@@ -238,5 +239,5 @@ def test_all_that_tasks_read_is_fetched_before_they_start(here: Path, s3: str, s
 
     assert fusion("cache", "push", s3).code == 0
     stores = Cache(s3, copy=here / "copy")[DATASET].current()[1:]
-    cross_validate(Aligned.of(stores), gate, Split(2, 0), Watching())
+    cross_validate(Aligned.of(stores), Fusion(gate), Split(2, 0), Watching())
     assert server.gets() == []

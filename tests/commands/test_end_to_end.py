@@ -127,7 +127,7 @@ def test_the_document_of_train(here: Path, trained: Any) -> None:
     )  # fmt: skip
     assert keys({**trained, "rows": [without_fallbacks(row) for row in trained["rows"]]}) == {
         "dataset": dict.fromkeys(("name", "digest", "index", "images", "usable", "classes")),
-        "protocol": dict.fromkeys(("gate", "folds", "split_seed", "seed")),
+        "protocol": dict.fromkeys(("gate", "experts", "folds", "split_seed", "seed")),
         "rows": [{**dict.fromkeys(row), "ci95": [None]}],
         "comparisons": [dict.fromkeys(("first", "second", "wins", "losses", "p"))],
         "penalties": {"small_efficientnet": [None], "small_resnet": [None]},
@@ -204,9 +204,28 @@ def test_one_backbone_leaves_nothing_to_fuse(here: Path, trained: Any) -> None:
     assert "Note:" not in fusion("train", "--gate", "average", "--executor", "loop").errors
 
 
+def test_the_concatenation_as_one_more_expert(here: Path, images: list[Path], tmp_path: Path) -> None:
+    options = ("--gate", "average", "--experts", "singles,concat", "--executor", "loop", "--json")
+    outcome = fusion("train", *options)
+    assert outcome.code == 0, outcome
+    assert [row["method"] for row in outcome.document["rows"]] == [
+        "small_resnet",
+        "small_efficientnet",
+        "concat-softmax",
+        "average",
+    ]
+    assert list(outcome.document["penalties"]) == ["small_resnet", "small_efficientnet", "concat-softmax"]
+    model = Path(outcome.document["run"]) / "model"
+    first = predict(model, images)
+    assert {*first[0]["gate"]} == {"small_resnet", "small_efficientnet", "concat"}
+    assert predict(shutil.copytree(model, tmp_path / "moved"), images) == first
+    assert "concat 0.33" in fusion("predict", str(model), str(images[0])).output
+    assert "side by side with nothing" in failure(2, "train", *options[:-1], "--backbone", "small_resnet")
+
+
 def test_a_model_that_averages_says_so(here: Path, trained: Any, images: list[Path]) -> None:
     """Once, on stderr."""
-    note = "Note: the model's gate learned nothing better than averaging: every backbone has the same weight."
+    note = "Note: the model's gate learned nothing better than averaging: every expert has the same weight."
     outcome = fusion("predict", trained["run"], *map(str, images))
     assert outcome.errors.count(note) == trained["model"]["fallback"]
     classifier, description = load_model(Path(trained["run"]) / "model")

@@ -19,6 +19,7 @@ from fusion_pipeline.extract.networks.backbones import find_backbone
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.images.decode import DecodeBudget
 from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.fusion import Fusion
 from tests.commands.made import failure, fusion
 
 OPTIONS = Options(
@@ -217,7 +218,16 @@ def test_train_hands_everything_on(calls: Calls, monkeypatch: pytest.MonkeyPatch
     assert calls["expect_manifests"] == ((["the index", stored], ("sha256:12",)), {})
     assert isinstance(named.pop("executor"), LoopExecutor)
     named.pop("progress")
-    assert named == {"gate": "stacking", "split": Split(folds=4, seed=9), "runs": "models", "seed": 9}
+    assert named == {"fusion": Fusion("stacking"), "split": Split(folds=4, seed=9), "runs": "models", "seed": 9}
+
+
+def test_train_hands_on_which_experts(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls.patch(monkeypatch, "train.run", "choose_stores", result=[SimpleNamespace(index="the index")])
+    calls.patch(monkeypatch, "train.run", "train")
+    calls.patch(monkeypatch, "store.care.trust", "expect_manifests", result=True)
+    assert fusion("train", "--experts", "singles,concat").code == 1
+    assert calls["train"][1]["fusion"] == Fusion("embedding", "singles,concat")
+    assert "'concat' is not one of 'singles', 'singles,concat'" in fusion("train", "--experts", "concat").errors
 
 
 def test_what_to_train_on(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from fusion_pipeline.train import benchmark as benchmark_module
 from fusion_pipeline.train import tasks
 from fusion_pipeline.train.benchmark import Protocol
 from fusion_pipeline.train.benchmark_run import BenchmarkRun, benchmark
+from fusion_pipeline.train.benchmark_scores import score_benchmark
 from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.gates.stacking import StackingGate
 from fusion_pipeline.train.labels.choice import LabelChoice
@@ -145,6 +146,45 @@ def test_a_feature_that_is_the_row_s_number_is_found(tmp_path: Path) -> None:
     stores = publish(tmp_path / "cache", told, labels)
     with pytest.raises(RefusedError, match="'features ids' gives the number of the row away"):
         run(stores, tmp_path / "runs", [RowName("backbone", "ids")], labels={"none": LabelChoice()})
+
+
+def test_the_concatenation_is_one_more_expert_of_further_rows(stores: list[Store], tmp_path: Path) -> None:
+    rows = [row for row in all_rows(["alpha", "beta"], ["learned"], ["tuned"], "singles,concat") if row.kind != "gate"]
+    rows += [
+        RowName("gate", method, label_embedding=kind, experts=experts)
+        for method, kind in (("average", "none"), ("stacking", "none"), ("average", "learned"))
+        for experts in ("singles", "singles,concat")
+    ]
+    found = run(stores, tmp_path, rows)
+    said = {result.row.text: result for result in found.found.rows}
+    single, concat = [said[name].probabilities for name in ("alpha", "beta")], said["concat-softmax"].probabilities
+    np.testing.assert_allclose(said["average"].probabilities, np.mean(single, axis=0))
+    np.testing.assert_allclose(said["average + concat"].probabilities, np.mean([*single, concat], axis=0))
+    weights = said["average + learned + concat"].gate_weights
+    assert weights is not None
+    assert weights.shape == (2, len(LABELS), 3)
+    scored = {row.text: row for row in found.scores.rows}
+    assert scored["stacking + concat"].experts == "singles,concat"
+    ledger = json.loads((found.folder / "ledger.json").read_text())
+    learned_from = next(
+        e["learned_from"] for e in ledger["entries"] if e["name"].startswith("gate stacking with concat")
+    )
+    assert any(name.startswith("expert concat") and "without inner fold" in name for name in learned_from)
+
+
+def test_the_paper_printed_nothing_about_the_concatenation_as_an_expert(tmp_path: Path) -> None:
+    stores = publish(tmp_path / "cache", FEATURES, LABELS)
+    rows = [RowName("gate", "stacking", experts=experts) for experts in ("singles", "singles,concat")]
+    found = run(stores, tmp_path / "runs", rows, repeats=1)
+    paper = [row.paper for row in score_benchmark(found.found, "flowers17").rows]
+    assert paper == [0.9397, None]
+
+
+@pytest.mark.parametrize("name", ["concat", "concat-softmax"])
+def test_a_backbone_with_the_name_of_the_concatenation_is_refused(tmp_path: Path, name: str) -> None:
+    stores = publish(tmp_path / "cache", {name: FEATURES["alpha"]}, LABELS)
+    with pytest.raises(UsageError, match="bears the name of another row"):
+        run(stores, tmp_path / "runs", [RowName("backbone", name)], labels={"none": LabelChoice()})
 
 
 def test_a_backbone_with_the_name_of_a_row_is_refused(tmp_path: Path) -> None:

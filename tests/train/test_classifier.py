@@ -45,6 +45,7 @@ def test_scikit_learns_conventions() -> None:
     assert clone(model).get_params() == {
         "gate": "average",
         "seed": 5,
+        "experts": "singles",
         "alphas": [1.0],
         "label_embedding": "none",
         "top": 5,

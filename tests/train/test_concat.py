@@ -1,4 +1,4 @@
-"""Concatenations: the same classifiers as plain scikit-learn's, tuned inside the training rows."""
+"""SVMs on concatenations: the same classifiers as plain scikit-learn's, tuned inside the training rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.svm import LinearSVC
 
 from fusion_pipeline.train.aligned import Aligned
-from fusion_pipeline.train.concat import CONCATS, ConcatTask, run_concat
+from fusion_pipeline.train.concat import SVMS, ConcatTask, run_concat
 from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.keeping import from_piece, to_piece
 from fusion_pipeline.train.ledger import Ledger, Source, check
@@ -30,7 +30,7 @@ def task(aligned: Aligned, method: str, mode: str = "tuned", fold: int = 0) -> C
     return ConcatTask(Part(aligned, SPLIT, fold), method, mode, 0)
 
 
-@pytest.mark.parametrize("method", CONCATS)
+@pytest.mark.parametrize("method", SVMS)
 @pytest.mark.parametrize("mode", ["tuned", "paper"])
 def test_it_tells_probabilities_of_unseen_rows(aligned: Aligned, method: str, mode: str) -> None:
     stores = aligned.open()
@@ -42,7 +42,7 @@ def test_it_tells_probabilities_of_unseen_rows(aligned: Aligned, method: str, mo
         assert (probabilities.argmax(axis=1) == stores.labels[rows]).mean() > 0.6
 
 
-@pytest.mark.parametrize("method", ["concat-svm", "concat-pca-svm"])
+@pytest.mark.parametrize("method", SVMS)
 def test_the_paper_s_are_linear_svc_s(aligned: Aligned, method: str) -> None:
     stores = aligned.open()
     (train, test) = SPLIT.parts(stores.labels)[0]
@@ -55,7 +55,7 @@ def test_the_paper_s_are_linear_svc_s(aligned: Aligned, method: str) -> None:
     assert (run_concat(task(aligned, method, "paper")).probabilities.argmax(axis=1) == expected).mean() > 0.98
 
 
-@pytest.mark.parametrize("method", CONCATS)
+@pytest.mark.parametrize("method", SVMS)
 def test_it_says_who_saw_what(aligned: Aligned, method: str) -> None:
     found = [run_concat(task(aligned, method, fold=fold)) for fold in range(2)]
     entries = [entry for result in found for entry in result.entries]
@@ -66,7 +66,7 @@ def test_it_says_who_saw_what(aligned: Aligned, method: str) -> None:
 
 
 def test_what_it_found_can_be_kept(aligned: Aligned, tmp_path: Path) -> None:
-    found = run_concat(task(aligned, "concat-softmax"))
+    found = run_concat(task(aligned, "concat-svm"))
     again = from_piece(to_piece(found))
     assert type(again) is type(found)
     assert np.array_equal(again.probabilities, found.probabilities)

@@ -16,6 +16,7 @@ from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.classifier import FusionClassifier
 from fusion_pipeline.train.crossval import CrossValidation, cross_validate
 from fusion_pipeline.train.folds import Split, stratified_folds
+from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.gates.registry import GATES
 from fusion_pipeline.train.mixture import fuse
 from fusion_pipeline.train.parts import Part
@@ -49,14 +50,14 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> Aligned:
 
 @pytest.fixture(scope="module")
 def found(aligned: Aligned) -> CrossValidation:
-    return cross_validate(aligned, "embedding", SPLIT, LoopExecutor())
+    return cross_validate(aligned, Fusion("embedding"), SPLIT, LoopExecutor())
 
 
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_every_executor_gives_the_bytes_of_the_plain_loop(name: str, telling: Aligned) -> None:
-    expected = cross_validate(telling, "embedding", SPLIT, LoopExecutor())
+    expected = cross_validate(telling, Fusion("embedding"), SPLIT, LoopExecutor())
     assert expected.methods["embedding"].fallbacks == (False, False), "otherwise no network is compared"
-    assert content(cross_validate(telling, "embedding", SPLIT, make_executor(name, 2))) == content(expected)
+    assert content(cross_validate(telling, Fusion("embedding"), SPLIT, make_executor(name, 2))) == content(expected)
 
 
 def test_every_method_predicts_every_row(found: CrossValidation) -> None:
@@ -128,7 +129,9 @@ def test_tasks_carry_names_and_no_arrays(aligned: Aligned) -> None:
 
 def test_progress_counts_every_task_of_all(aligned: Aligned) -> None:
     seen: list[tuple[int, int]] = []
-    cross_validate(aligned, "average", SPLIT, LoopExecutor(), progress=lambda done, total: seen.append((done, total)))
+    cross_validate(
+        aligned, Fusion("average"), SPLIT, LoopExecutor(), progress=lambda done, total: seen.append((done, total))
+    )
     assert seen == [(done, 9) for done in range(1, 10)]  # (2 folds + final) x 2 experts, and as many gates
 
 
@@ -137,12 +140,12 @@ def test_small_classes_unknown_gates_and_ambiguous_names_are_refused_before_any_
     features = {"average": make_features(labels, 3, 1)}
     aligned = Aligned.of(publish(tmp_path / "cache", features, labels))
     with pytest.raises(UsageError, match="'average' bears the name of a gate"):
-        cross_validate(aligned, "constant", SPLIT, LoopExecutor())
+        cross_validate(aligned, Fusion("constant"), SPLIT, LoopExecutor())
     with pytest.raises(UsageError, match="no gate 'best'"):
-        cross_validate(aligned, "best", SPLIT, LoopExecutor())
+        cross_validate(aligned, Fusion("best"), SPLIT, LoopExecutor())
     aligned = Aligned.of(publish(tmp_path / "other", {"alpha": features["average"]}, labels))
     with pytest.raises(UnusableDataError, match="Class 'class 1' has 3 usable images, but 2 folds need at least 4"):
-        cross_validate(aligned, "constant", SPLIT, LoopExecutor())
+        cross_validate(aligned, Fusion("constant"), SPLIT, LoopExecutor())
 
 
 def test_scores_and_table_of_a_cross_validation(found: CrossValidation) -> None:
@@ -164,7 +167,7 @@ def test_scores_and_table_of_a_cross_validation(found: CrossValidation) -> None:
 @pytest.mark.parametrize("seed", [0, 5])
 def test_predictions_of_the_test_parts_are_put_back_where_they_belong(seed: int, aligned: Aligned) -> None:
     split = Split(folds=2, seed=seed)
-    found = cross_validate(aligned, "average", split, LoopExecutor()).methods["beta"].probabilities
+    found = cross_validate(aligned, Fusion("average"), split, LoopExecutor()).methods["beta"].probabilities
     for fold, (_, test) in enumerate(stratified_folds(aligned.open().labels, split.folds, split.seed)):
         expected = run_expert(ExpertTask(Part(aligned, split, fold), "beta", 0)).probabilities
         np.testing.assert_array_equal(found[test], expected)

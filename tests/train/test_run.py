@@ -12,6 +12,7 @@ from fusion_pipeline.errors import StaleError, StorageError, UsageError
 from fusion_pipeline.executors import LoopExecutor
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.model import load_model
 from fusion_pipeline.train.run import Training, choose_stores, train
 from tests.train.made import DATASET, make_features, make_labels, publish
@@ -28,7 +29,7 @@ def stores(tmp_path: Path) -> list[Store]:
 def run(
     stores: list[Store], runs: Path, *, gate: str = "average", folds: int = 2, split: int = 0, seed: int = 0
 ) -> Training:
-    return train(stores, gate=gate, split=Split(folds, split), executor=LoopExecutor(), runs=runs, seed=seed)
+    return train(stores, fusion=Fusion(gate), split=Split(folds, split), executor=LoopExecutor(), runs=runs, seed=seed)
 
 
 def test_a_model_names_the_manifests_of_its_stores(tmp_path: Path, stores: list[Store]) -> None:

@@ -29,15 +29,16 @@ class EmbeddingNetwork(GateNetwork):
     n_outputs : int, optional
         Number of logits; by default one per backbone.
     width : int or None
-        Dimension of the shared space; None for one dimension per backbone and no layer after it, so that the mean
+        Dimension of the shared space; None for one dimension per logit and no layer after it, so that the mean
         itself is the logits: Eq. 6 to the letter.
     """
 
     def __init__(self, sizes: Sequence[int], n_outputs: int | None = None, width: int | None = EMBEDDING_SIZE) -> None:
         super().__init__()
-        space = len(sizes) if width is None else width
+        outputs = n_outputs or len(sizes)
+        space = outputs if width is None else width
         self.embeddings = nn.ModuleList(nn.Linear(size, space) for size in sizes)
-        self.head = nn.Identity() if width is None else nn.Linear(space, n_outputs or len(sizes))
+        self.head = nn.Identity() if width is None else nn.Linear(space, outputs)
         for position, size in enumerate(sizes):
             self.register_buffer(f"mean_{position}", torch.zeros(size))
             self.register_buffer(f"scale_{position}", torch.ones(size))
@@ -58,6 +59,12 @@ class EmbeddingNetwork(GateNetwork):
 def feature_tensors(inputs: GateInputs) -> Inputs:
     """Return one float32 tensor (n, n_features) per backbone."""
     return tuple(torch.from_numpy(features.astype("float32")) for features in inputs.features)
+
+
+def backbone_sizes(arrays: Arrays) -> list[int]:
+    """Return the number of features of each backbone that a network of these arrays was made for."""
+    count = sum(name.startswith("mean_") for name in arrays)
+    return [len(arrays[f"mean_{position}"]) for position in range(count)]
 
 
 def standardised_by(network: EmbeddingNetwork, inputs: Inputs, rows: IntArray) -> EmbeddingNetwork:
@@ -108,10 +115,9 @@ class EmbeddingGate(NetworkGate):
 
     def build(self, inputs: Inputs, rows: IntArray) -> GateNetwork:
         """Return an untrained network that standardises with the statistics of `rows`."""
-        network = EmbeddingNetwork([features.shape[1] for features in inputs], width=self.width)
+        network = EmbeddingNetwork([features.shape[1] for features in inputs], self.n_experts, self.width)
         return standardised_by(network, inputs, rows)
 
     def shell(self, arrays: Arrays) -> GateNetwork:
         """Return a network for the backbones that `arrays` were made for."""
-        sizes = [len(arrays[f"mean_{position}"]) for position in range(self.n_experts)]
-        return EmbeddingNetwork(sizes, width=self.width)
+        return EmbeddingNetwork(backbone_sizes(arrays), self.n_experts, self.width)

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.train.folds import inner_folds
-from fusion_pipeline.train.gates.embedding import EMBEDDING_SIZE, EmbeddingNetwork, feature_tensors, standardised_by
+from fusion_pipeline.train.gates.embedding import (
+    EMBEDDING_SIZE,
+    EmbeddingNetwork,
+    backbone_sizes,
+    feature_tensors,
+    standardised_by,
+)
 from fusion_pipeline.train.gates.gate import Arrays, FloatArray, Gate, GateInputs, IntArray, Settings
 from fusion_pipeline.train.gates.training import (
     GateNetwork,
@@ -63,8 +69,7 @@ class EmbeddingSoftmax(Gate):
 
     def fuse(self, inputs: GateInputs, probabilities: FloatArray) -> FloatArray:  # noqa: ARG002
         """Return the class probabilities (n, C), float64, from the features alone."""
-        sizes = [len(self._arrays[f"mean_{position}"]) for position in range(self.n_experts)]
-        network = EmbeddingNetwork(sizes, len(self._arrays["head.bias"]), EMBEDDING_SIZE)
+        network = EmbeddingNetwork(backbone_sizes(self._arrays), len(self._arrays["head.bias"]), EMBEDDING_SIZE)
         return infer_arrays(network, self._arrays, feature_tensors(inputs))
 
     def state(self) -> tuple[Arrays, Settings]:

@@ -27,7 +27,7 @@ class GateInputs:
     rows : int
         n.
     features : tuple of ndarray (n, n_features of backbone k), any float
-        In the order of the experts; empty when no gate at work looks at them.
+        Of each backbone once; empty when no gate at work looks at them.
     thumbnails : ndarray (n, size, size, 3), uint8, or None
     groups : ndarray (n,), int64, or None
         Images that inner folds must keep together; no gate learns from them.

@@ -13,6 +13,9 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
+PLAIN = ("average", "concat-softmax")
+"""The fusions that every other one is compared with."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -70,12 +73,12 @@ def best_single(backbones: Sequence[str], correct: Mapping[str, BoolArray]) -> s
 def comparisons(
     gate: str, backbones: Sequence[str], probabilities: Mapping[str, FloatArray], labels: IntArray
 ) -> list[Comparison]:
-    """Compare the gate with averaging and with the best single backbone.
+    """Compare the gate with the plain fusions, averaging and concatenation, and with the best single backbone.
 
     Parameters
     ----------
     gate : str
-        Compared with ``average`` only if it is another gate.
+        Compared with ``average`` only if it is another gate, and with ``concat-softmax`` only if that is a method.
     backbones : sequence of str
     probabilities : mapping of str to ndarray (n, n_classes)
         By method.
@@ -87,6 +90,6 @@ def comparisons(
         The best backbone is that of `best_single` in these same predictions: a choice that favours the backbone.
     """
     correct = {name: rows.argmax(axis=1) == labels for name, rows in probabilities.items()}
-    best = best_single(backbones, correct)
-    others = [best] if gate == "average" else ["average", best]
+    plain = [name for name in PLAIN if name in correct and name != gate]
+    others = [*plain, best_single(backbones, correct)]
     return [compare(gate, correct[gate], other, correct[other]) for other in others]
