@@ -253,6 +253,8 @@ def _predict(
 
 
 def _gate_notes(classifier: FusionClassifier) -> list[str]:
+    if classifier.gate_.leaks:
+        return [f"the model's gate leaks: it was {classifier.gate_.leaks}, and is surer than it should be."]
     if not classifier.fallback_ or len(classifier.experts_) < 2:
         return []
     return ["the model's gate learned nothing better than averaging: every expert has the same weight."]

@@ -6,6 +6,7 @@ import click
 
 from fusion_pipeline.commands import benchmarks
 from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.label_options import label_details
 from fusion_pipeline.commands.options import backbones_option, experts_option, index_option, uses
 from fusion_pipeline.config import Settings
 
@@ -44,8 +45,20 @@ from fusion_pipeline.config import Settings
     multiple=True,
     help="Label embeddings of the rows that have one; repeats. [default: both, as far as word vectors are at hand]",
 )
-@click.option("--label-vectors", metavar="FILE", help="Word vectors in GloVe's text format, of any dimension.")
-@click.option("--label-top", type=click.IntRange(1, 1000), default=5, show_default=True, help="T of Eq. 8.")
+@label_details
+@click.option(
+    "--readout",
+    "readouts",
+    type=click.Choice(["mean", "softmax"]),
+    multiple=True,
+    help="A further row of the gate 'embedding': Eq. 6 to the letter, or a softmax over the classes; repeats.",
+)
+@click.option("--in-sample", is_flag=True, help="A further row of stacking, fitted in sample: it leaks, and says so.")
+@click.option(
+    "--transductive",
+    is_flag=True,
+    help="A further row of concat-pca-svm, its components fitted on test rows too: it leaks, and says so.",
+)
 @uses(
     "data",
     "dataset",
@@ -76,6 +89,8 @@ def benchmark(settings: Settings, console: Console, **asked: object) -> None:
     Examples:
       fusion benchmark --data flowers17 --repeats 5
       fusion benchmark --data flowers17 --experts singles,concat --row 'concat-*' --row 'average*'
+      fusion benchmark --data flowers17 --transductive --in-sample --readout mean
+      fusion benchmark --data flowers17 --label-embedding glove --label-vectors glove.6B.300d.txt --fine-tune-labels
     """
     with console.tasks() as progress:
         found = benchmarks.run(settings, benchmarks.Asked(**asked), progress, console.warn)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from fusion_pipeline.commands import clusters, inputs
+from fusion_pipeline.commands.label_options import label_choice, refuse_idle
 from fusion_pipeline.config import Settings
 from fusion_pipeline.errors import IncompleteError, UsageError, printable
 
@@ -34,7 +35,11 @@ class Asked:
     experts: str
     embeddings: tuple[str, ...]
     label_vectors: str | None
-    label_top: int
+    fine_tune_labels: bool
+    top: int | None
+    readouts: tuple[str, ...]
+    in_sample: bool
+    transductive: bool
 
 
 def run(
@@ -61,26 +66,30 @@ def run(
 
 def _label_choices(asked: Asked, warn: Callable[[str], None]) -> dict[str, LabelChoice]:
     """Return the label embeddings of the rows; of those that nobody named, the ones that can be had."""
-    from fusion_pipeline.train.labels.choice import LabelChoice
+    from fusion_pipeline.train.labels.choice import FEATURES_ALONE
 
-    found = {"none": LabelChoice()}
-    for kind in asked.embeddings or ("learned", "glove"):
+    kinds = asked.embeddings or ("learned", "glove")
+    refuse_idle(kinds, asked.label_vectors, asked.fine_tune_labels, asked.top)
+    found = {"none": FEATURES_ALONE}
+    for kind in kinds:
         try:
-            vectors = asked.label_vectors if kind == "glove" else None
-            found[kind] = LabelChoice.of(kind, asked.label_top, vectors)
+            found[kind] = label_choice(kind, asked.label_vectors, asked.fine_tune_labels, asked.top)
         except IncompleteError as error:
             if asked.embeddings or asked.label_vectors:
                 raise
             warn(f"rows with GloVe label embeddings are left out: {error}")
+    for note in (choice.summary for choice in found.values() if choice.summary):
+        warn(note)
     return found
 
 
 def _rows(backbones: Sequence[str], asked: Asked, labels: dict[str, LabelChoice]) -> tuple[RowName, ...]:
     from fusion_pipeline.train.concat import MODES
-    from fusion_pipeline.train.rows import all_rows
+    from fusion_pipeline.train.rows import all_rows, literal_rows
 
     modes = MODES if asked.mode == "both" else (asked.mode,)
     rows = all_rows(backbones, [kind for kind in labels if kind != "none"], modes, asked.experts)
+    rows += literal_rows(asked.readouts, in_sample=asked.in_sample, transductive=asked.transductive)
     chosen = tuple(row for row in rows if not asked.wanted or any(_matches(row, each) for each in asked.wanted))
     if not chosen:
         known = ", ".join(printable(row.text) for row in rows)
@@ -145,7 +154,9 @@ def _cells(row: ScoredRow) -> tuple[str, ...]:
         f"{row.ece:.3f}",
         f"{row.fit_seconds:.1f}",
         "" if row.paper is None else f"{100 * row.paper:.2f}",
-        f"averaged in {averaged} of {len(row.fallbacks)} parts" if averaged else "",
+        f"leaks: {row.leaks}"
+        if row.leaks
+        else f"averaged in {averaged} of {len(row.fallbacks)} parts" * bool(averaged),
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fusion_pipeline.images.listing import ImageListing
     from fusion_pipeline.predict import Predictor
     from fusion_pipeline.store import Cache
+    from fusion_pipeline.train.fusion import Fusion
     from fusion_pipeline.train.run import Training
 
 
@@ -258,9 +259,9 @@ def run_training(
     names: Sequence[str],
     index: str | None,
     progress: Callable[[int, int], None],
-    experts: str = "singles",
+    fusion: Fusion | None = None,
 ) -> Training:
-    """Train what the settings ask for."""
+    """Train what the settings ask for; `fusion` says more of the experts than settings do."""
     from fusion_pipeline.executors import make_executor
     from fusion_pipeline.extract.networks.backbones import expand_names
     from fusion_pipeline.store.care.trust import expect_manifests
@@ -273,7 +274,7 @@ def run_training(
     expect_manifests([stores[0].index, *stores], settings.expect_manifest)
     return train(
         stores,
-        fusion=Fusion(settings.gate, experts),
+        fusion=fusion or Fusion(settings.gate),
         split=Split(settings.folds, settings.seed),
         executor=make_executor(settings.executor, settings.workers or None),
         runs=settings.runs,

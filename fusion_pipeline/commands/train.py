@@ -6,6 +6,8 @@ import click
 
 from fusion_pipeline.commands import inputs
 from fusion_pipeline.commands.console import Console
+from fusion_pipeline.commands.fusions import chosen_fusion, fusion_notes
+from fusion_pipeline.commands.label_options import label_details
 from fusion_pipeline.commands.lines import training_lines
 from fusion_pipeline.commands.options import backbones_option, experts_option, index_option, uses
 from fusion_pipeline.config import Settings
@@ -15,10 +17,26 @@ from fusion_pipeline.config import Settings
 @backbones_option("Backbones to fuse; repeats. [default: backbones of fusion.toml, else all in the cache]")
 @index_option
 @experts_option("which the gate then trusts as it trusts the others.")
+@click.option(
+    "--label-embedding",
+    type=click.Choice(["none", "learned", "glove"]),
+    default="none",
+    show_default=True,
+    help="What experts see of the backbones' ImageNet probabilities, beside features (Eq. 8).",
+)
+@label_details
+@click.option(
+    "--readout",
+    type=click.Choice(["gate", "mean", "softmax"]),
+    help="How the gate 'embedding' ends: in a layer on top of the shared space, in Eq. 6 to the letter (mean), or in a "
+    "softmax over the classes, without weights. [default: gate]",
+)
+@click.option("--in-sample", is_flag=True, help="Fit the gate 'stacking' in sample, as the paper may have: it leaks.")
+@click.option("--joint", is_flag=True, help="Train experts and gate together (embedding, cnn32, cnn64).")
 @uses(
     "gate", "data", "dataset", "cache", "local_copy", "folds", "seed", "executor", "workers", "runs", "expect_manifest"
 )
-def train(names: tuple[str, ...], index: str | None, experts: str, settings: Settings, console: Console) -> None:
+def train(names: tuple[str, ...], index: str | None, settings: Settings, console: Console, **asked: object) -> None:
     """Train experts and a gate from the cache, and score them by cross-validation.
 
     One expert (softmax regression) per backbone, its penalty chosen inside the training rows; the gate learns from
@@ -37,9 +55,16 @@ def train(names: tuple[str, ...], index: str | None, experts: str, settings: Set
     Examples:
       fusion train --data flowers17 --gate embedding
       fusion train --data flowers17 --gate average --experts singles,concat
+      fusion train --data flowers17 --label-embedding glove --label-vectors glove.6B.300d.txt --label-top 1
+      fusion train --data flowers17 --gate cnn32 --label-embedding learned --joint
+      fusion train --data flowers17 --gate embedding --readout mean
+      fusion train --data flowers17 --gate stacking --in-sample
     """
+    fusion = chosen_fusion(settings.gate, **asked)  # type: ignore[arg-type]
+    for note in fusion_notes(fusion):
+        console.warn(note)
     with console.tasks() as progress:
-        result = inputs.run_training(settings, names, index, progress, experts)
+        result = inputs.run_training(settings, names, index, progress, fusion)
     if len(result.found.classifier.experts_) == 1:
         console.warn("one backbone leaves nothing to fuse. Name another with --backbone to see what fusing gains.")
     console.tell(training_lines(result))

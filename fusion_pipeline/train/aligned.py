@@ -146,10 +146,20 @@ class AlignedStores:
         """
         return self.stores[self.backbones.index(backbone)].read(layout.PROBABILITIES)[self.usable_rows]
 
-    def fetch(self, thumbnail_size: int | None = None) -> None:
-        """Fetch features and thumbnails into the place for copies, if there is one, lest every task fetches them."""
+    def fetch(self, thumbnail_size: int | None = None, *, imagenet: bool = False) -> None:
+        """Fetch what tasks will read into the place for copies, if there is one, lest every task fetches it.
+
+        Parameters
+        ----------
+        thumbnail_size : int, optional
+            Of the thumbnails that gates look at.
+        imagenet : bool
+            Whether experts look at ImageNet probabilities.
+        """
         for store in self.stores:
             store.fetch(layout.FEATURES)
+            if imagenet:
+                store.fetch(layout.PROBABILITIES)
         if thumbnail_size is not None:
             self.stores[0].index.fetch(layout.THUMBNAILS.format(size=thumbnail_size))
 

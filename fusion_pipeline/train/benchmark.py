@@ -21,6 +21,7 @@ from fusion_pipeline.train.gates.registry import GATES, gate_entry
 from fusion_pipeline.train.grouping import find_groups
 from fusion_pipeline.train.keeping import Result, Task, from_piece, task_key, to_piece
 from fusion_pipeline.train.labels.choice import LabelChoice
+from fusion_pipeline.train.labels.space import NONE
 from fusion_pipeline.train.ledger import Ledger
 from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.pieces import Pieces
@@ -169,6 +170,7 @@ def _checked(aligned: Aligned, rows: Sequence[RowName], protocol: Protocol) -> A
         raise UsageError(f"Backbone '{name}' bears the name of another row of the table. Rename the backbone.")
     stores = aligned.open()
     check_classes(stores.labels, stores.class_names, protocol.split.folds)
+    stores.fetch(imagenet=any(row.label_embedding != NONE for row in rows))
     for size in {gate_entry(row.method).settings.get("thumbnail_size") for row in rows if row.method in GATES}:
         stores.fetch(size)
     return stores

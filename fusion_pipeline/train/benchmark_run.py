@@ -110,7 +110,7 @@ def _protocol(protocol: Protocol) -> dict[str, Any]:
         "split_seed": split.seed,
         "seed": protocol.seed,
         "label_embeddings": {
-            kind: {"top": choice.top, "vectors_sha256": choice.sha256, "fine_tuned": choice.fine_tuned}
+            kind: {key: value for key, value in choice.to_json().items() if key != "kind"}
             for kind, choice in protocol.labels.items()
             if kind != "none"
         },

@@ -68,7 +68,7 @@ class Scores:
     ----------
     rows : tuple of ScoredRow
     comparisons : tuple of RepeatedComparison
-        Of each fused row with each of `PLAIN` and with the best backbone, with Holm's adjustment.
+        Of each fused row that does not leak with each of `PLAIN` and with the best backbone, with Holm's adjustment.
     gain : tuple of GainStep
     predictions : str
         Digest of all that was predicted: equal for equal runs.
@@ -121,6 +121,7 @@ def _scored(found: Benchmark, result: RowResult, outcomes: Outcomes, dataset: st
         result.predict_seconds,
         any(result.fallbacks),
         result.fallbacks,
+        row.leaks,
         row.mode,
         row.experts,
         result.penalties,
@@ -138,7 +139,7 @@ def _comparisons(found: Benchmark, outcomes: dict[str, Outcomes]) -> tuple[Repea
     singles = [result.row.text for result in found.rows if result.row.kind == BACKBONE]
     best = max(singles, key=lambda name: outcomes[name].accuracy, default=None)
     others = [name for name in (*PLAIN, best) if name in outcomes]
-    fused = [result.row.text for result in found.rows if result.row.kind != BACKBONE]
+    fused = [result.row.text for result in found.rows if result.row.kind != BACKBONE and not result.row.leaks]
     return as_family(
         [
             compare_repeats(name, outcomes[name], other, outcomes[other], found.groups)

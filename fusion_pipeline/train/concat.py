@@ -17,7 +17,7 @@ from fusion_pipeline.train.ledger import Entry
 from fusion_pipeline.train.mixture import best_sharpness, sample_nll
 from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.penalties import Choice, choose_penalty
-from fusion_pipeline.train.sightings import expert_entries, features_source
+from fusion_pipeline.train.sightings import expert_entries, features_source, with_leak
 from fusion_pipeline.train.solvers.parts import Part as TrainingPart
 from fusion_pipeline.train.solvers.pca import pca_scores
 from fusion_pipeline.train.solvers.rows import Rows, hold
@@ -34,6 +34,8 @@ SVMS: Final = (SVM, PCA_SVM)
 PAPER: Final = "paper"
 TUNED: Final = "tuned"
 MODES: Final = (TUNED, PAPER)
+TRANSDUCTIVE: Final = "transductive"
+TRANSDUCTIVE_LEAK: Final = "components were fitted on test rows too"
 
 COSTS: Final = (1e-2, 1e-1, 1.0, 1e1, 1e2)
 """What a tuned SVM chooses from; the paper's has LinearSVC's 1."""
@@ -48,9 +50,11 @@ class ConcatTask:
     part : Part
     method : str
         One of `SVMS`.
-    mode : {"tuned", "paper"}
+    mode : {"tuned", "paper", "transductive"}
         ``"paper"`` takes features as they are, and C = 1. ``"tuned"`` centres each backbone's, gives them all the same
-        mean squared norm, and chooses the penalty by inner folds.
+        mean squared norm, and chooses the penalty by inner folds. ``"transductive"``, for `PCA_SVM` alone, is the
+        paper's with the principal components of all rows, tested ones included, and leaks: the paper had 1000
+        components, which its training rows were too few for.
     seed : int
         Of the inner folds.
     """
@@ -96,6 +100,8 @@ def run_concat(task: ConcatTask, groups: IntArray | None = None) -> ConcatResult
         rows = hold([stores.features(name) for name in stores.backbones])
         train, test = task.part.rows(stores.labels, groups)
         inner = inner_folds(stores.labels[train], task.seed, groups=None if groups is None else groups[train])
+        if task.mode == TRANSDUCTIVE:
+            rows = _components_of_all(rows, len(stores.labels), task.seed)
         problem = _Problem(task, rows, stores.labels, len(stores.class_names))
         started = perf_counter()
         best = problem.choose(train, inner)
@@ -106,6 +112,10 @@ def run_concat(task: ConcatTask, groups: IntArray | None = None) -> ConcatResult
         predicted = perf_counter()
         sources = [features_source(name) for name in stores.backbones]
         entries = expert_entries(task.name, sources, train, test, inner, len(stores.labels))
+        if task.mode == TRANSDUCTIVE:
+            everything = np.arange(len(stores.labels))
+            name = f"components of {task.name}"
+            entries = with_leak(entries, name, TRANSDUCTIVE_LEAK, everything, len(everything))
         apart, unseen = (svm_probabilities(each, 1.0 / sharpness) for each in (best.held_out, values))
         return ConcatResult(apart, unseen, best.penalty, fitted - started, predicted - fitted, entries)
 
@@ -131,19 +141,27 @@ class _Problem:
 
     def path(self, train: IntArray, held_out: IntArray, costs: Sequence[float]) -> Iterator[Callable[[], FloatArray]]:
         """Yield for each cost, from the strongest penalty, what computes the values (m, n_classes) of held-out rows."""
-        part = self._reduced(train, held_out) if self.task.method == PCA_SVM else self._part(train, held_out, 1.0)
+        reduced = self.task.method == PCA_SVM and self.task.mode != TRANSDUCTIVE
+        part = self._reduced(train, held_out) if reduced else self._part(train, held_out, 1.0)
         for solution in solve_svm_path(part, self.labels[train], self.n_classes, costs):
             yield partial(solution.held_out_values, part)
 
     def _part(self, train: IntArray, held_out: IntArray, constant: float) -> TrainingPart:
-        if self.task.mode == PAPER:
-            return self.rows.part(train, held_out, centred=self.task.method == PCA_SVM, constant=constant)
-        return self.rows.part(train, held_out, scales=self.rows.block_scales(train), constant=constant)
+        if self.task.mode == TUNED:
+            return self.rows.part(train, held_out, scales=self.rows.block_scales(train), constant=constant)
+        centred = self.task.method == PCA_SVM and self.task.mode == PAPER
+        return self.rows.part(train, held_out, centred=centred, constant=constant)
 
     def _reduced(self, train: IntArray, held_out: IntArray) -> TrainingPart:
         scores = pca_scores(self._part(train, held_out, constant=0.0), self.task.seed)
         numbers = np.arange(len(train) + len(held_out))
         return hold([np.vstack(scores)]).part(numbers[: len(train)], numbers[len(train) :], centred=False, constant=1.0)
+
+
+def _components_of_all(rows: Rows, n: int, seed: int) -> Rows:
+    """Return the principal component scores of all n rows, tested ones included."""
+    scores, _ = pca_scores(rows.part(np.arange(n)), seed)
+    return hold([scores])
 
 
 def _loss(values: FloatArray, labels: IntArray) -> float:

@@ -16,6 +16,7 @@ from fusion_pipeline.train.expert_sets import CONCAT, expert_names
 from fusion_pipeline.train.folds import Split, check_classes, stratified_folds
 from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.gates.registry import gate_entry
+from fusion_pipeline.train.labels.space import NONE, space_parameters
 from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.tasks import ExpertResult, GateResult, GateTask, run_expert, run_gate
 
@@ -44,6 +45,10 @@ class Method:
         By fold: whether the gate averaged because it learned nothing better.
     penalties : tuple of float
         By fold: the penalty that the expert chose; none for a gate.
+    label_embedding : str
+        What its experts see of ImageNet probabilities.
+    leaks : str
+        Why its predictions are too good to be true; empty if they are not.
     """
 
     name: str
@@ -53,6 +58,8 @@ class Method:
     predict_seconds: float
     fallbacks: tuple[bool, ...]
     penalties: tuple[float, ...] = ()
+    label_embedding: str = NONE
+    leaks: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,8 @@ def cross_validate(
     fusion.check(aligned.backbones)
     stores = aligned.open()
     check_classes(stores.labels, stores.class_names, split.folds)
-    stores.fetch(gate_entry(fusion.gate).settings.get("thumbnail_size"))
+    labels = fusion.labels.kind != NONE
+    stores.fetch(gate_entry(fusion.gate).settings.get("thumbnail_size"), imagenet=labels)
     gate_tasks = _gate_tasks(aligned, fusion, split, seed)
     experts = _submit_experts(gate_tasks, executor)
     gates = {
@@ -129,7 +137,9 @@ def _gate_tasks(aligned: Aligned, fusion: Fusion, split: Split, seed: int) -> di
     # The final model comes first: its tasks are the longest, and a pool ends sooner when those start early.
     parts = [(fold, Part(aligned, split, fold)) for fold in (None, *range(split.folds))]
     return {
-        (gate, fold): GateTask(part, gate, seed, experts=fusion.experts)
+        (gate, fold): GateTask(
+            part, gate, seed, fusion.labels, fusion.experts, joint=fusion.joint and gate == fusion.gate
+        )
         for gate in dict.fromkeys((fusion.gate, "average"))
         for fold, part in parts
         if fold is not None or gate == fusion.gate  # averaging is only compared with: it needs no final model
@@ -157,21 +167,23 @@ def _collect(
     folds = range(split.folds)
     names = expert_names(stores.backbones, fusion.experts)
     methods: dict[str, Method] = {}
+    kind = fusion.labels.kind
     for name in names:
-        row = SOFTMAX if name == CONCAT else name
-        methods[row] = _expert_method(row, tests, [experts[name, fold] for fold in folds])
+        row, seen = (SOFTMAX, NONE) if name == CONCAT else (name, kind)
+        methods[row] = _expert_method(row, tests, [experts[name, fold] for fold in folds], seen)
     needs = list(methods.values())
     for name in dict.fromkeys(("average", fusion.gate)):
-        methods[name] = _gate_method(name, tests, [gates[name, fold] for fold in folds], needs)
-    classifier = FusionClassifier(gate=fusion.gate, seed=seed, experts=fusion.experts).assemble(
-        stores.class_names,
-        {name: experts[name, None].fit.expert for name in names},
-        gates[fusion.gate, None].gate,
+        methods[name] = _gate_method(name, tests, [gates[name, fold] for fold in folds], needs, kind)
+    space, final = fusion.labels.space(), gates[fusion.gate, None]
+    fitted = final.together or tuple(experts[name, None].fit.expert for name in names)
+    parameters = {"seed": seed, "experts": fusion.experts, "joint": fusion.joint, **space_parameters(space)}
+    classifier = FusionClassifier(fusion.gate, **parameters).assemble(
+        stores.class_names, dict(zip(names, fitted, strict=True)), final.gate, space
     )
     return CrossValidation(stores.usable_rows, stores.labels, methods, classifier)
 
 
-def _expert_method(name: str, tests: list[IntArray], results: list[ExpertResult]) -> Method:
+def _expert_method(name: str, tests: list[IntArray], results: list[ExpertResult], label_embedding: str) -> Method:
     return Method(
         name,
         _put_back(tests, [result.probabilities for result in results]),
@@ -180,10 +192,13 @@ def _expert_method(name: str, tests: list[IntArray], results: list[ExpertResult]
         sum(result.predict_seconds for result in results),
         (False,) * len(results),
         tuple(result.fit.alpha for result in results),
+        label_embedding,
     )
 
 
-def _gate_method(name: str, tests: list[IntArray], results: list[GateResult], needs: list[Method]) -> Method:
+def _gate_method(
+    name: str, tests: list[IntArray], results: list[GateResult], needs: list[Method], label_embedding: str
+) -> Method:
     return Method(
         name,
         _put_back(tests, [result.probabilities for result in results]),
@@ -191,6 +206,8 @@ def _gate_method(name: str, tests: list[IntArray], results: list[GateResult], ne
         sum(need.fit_seconds for need in needs) + sum(result.fit_seconds for result in results),
         sum(need.predict_seconds for need in needs) + sum(result.predict_seconds for result in results),
         tuple(result.gate.fallback for result in results),
+        label_embedding=label_embedding,
+        leaks=results[0].gate.leaks,
     )
 
 

@@ -185,8 +185,7 @@ def train_jointly(
     UsageError
         If the gate has no network.
     """
-    if not isinstance(gate, NetworkGate):
-        raise UsageError(f"Gate '{gate.name}' cannot be trained together with experts: only embedding and cnn can.")
+    gate = with_network(gate)
     gate.n_experts = len(fits)
     train, test = inner_folds(labels, seed)[0]
     with single_thread():
@@ -204,6 +203,19 @@ def train_jointly(
             learner.epoch()
         gate.take_arrays(network_arrays(learner.mixture.gate))
         return learner.experts()
+
+
+def with_network(gate: Gate) -> NetworkGate:
+    """Return the gate itself, if it can be trained together with experts.
+
+    Raises
+    ------
+    UsageError
+        If it has no network.
+    """
+    if not isinstance(gate, NetworkGate):
+        raise UsageError(f"Gate '{gate.name}' cannot be trained together with experts: only embedding and cnn can.")
+    return gate
 
 
 def _experts_of(

@@ -21,7 +21,7 @@ from fusion_pipeline.train.classifier import FusionClassifier
 from fusion_pipeline.train.expert_sets import SINGLES, expert_names
 from fusion_pipeline.train.experts import Expert
 from fusion_pipeline.train.gates.registry import make_gate
-from fusion_pipeline.train.labels.space import NONE, LabelSpace
+from fusion_pipeline.train.labels.space import LabelSpace, space_parameters
 from fusion_pipeline.train.model_folder import (
     FORMAT,
     VERSION,
@@ -156,7 +156,7 @@ def _classifier(record: dict[str, Any], arrays: Arrays, folder: Path) -> FusionC
         experts = {name: _expert(position, arrays, size) for position, (name, size) in enumerate(_sizes(record, space))}
         settings = {"seed": record["seed"], "alphas": record["alphas"], "joint": record.get("joint", False)}
         settings["experts"] = record.get("experts", SINGLES)
-        classifier = FusionClassifier(gate.name, **settings, **_parameters(space))
+        classifier = FusionClassifier(gate.name, **settings, **space_parameters(space))
         classifier.assemble(record["classes"], experts, gate, space)
         _try(classifier)
     except (
@@ -206,18 +206,6 @@ def _label_space(entry: Mapping[str, Any] | None, arrays: Arrays) -> LabelSpace 
     if type(entry["n_classes"]) is not int or type(entry["fine_tuned"]) is not bool:
         raise TypeError("its label space is of wrong types")
     return LabelSpace(entry["kind"], entry["n_classes"], entry["top"], vectors, entry["fine_tuned"])
-
-
-def _parameters(space: LabelSpace | None) -> dict[str, Any]:
-    """Return the classifier's parameters that lead to a label space."""
-    if space is None:
-        return {"label_embedding": NONE}
-    return {
-        "label_embedding": space.kind,
-        "top": space.top,
-        "vectors": space.vectors,
-        "fine_tune_labels": space.fine_tuned,
-    }
 
 
 def _sizes(record: Mapping[str, Any], space: LabelSpace | None) -> Iterator[tuple[str, int]]:

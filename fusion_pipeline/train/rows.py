@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fusion_pipeline.train.concat import MODES, SVMS, TUNED
+from fusion_pipeline.train.concat import MODES, PCA_SVM, SVMS, TRANSDUCTIVE, TRANSDUCTIVE_LEAK, TUNED
 from fusion_pipeline.train.concat_expert import SOFTMAX
 from fusion_pipeline.train.expert_sets import CONCAT as CONCAT_EXPERT
 from fusion_pipeline.train.expert_sets import SINGLES, expert_names
+from fusion_pipeline.train.fusion import Fusion
+from fusion_pipeline.train.gates.registry import variant
 from fusion_pipeline.train.labels.space import GLOVE, LEARNED, NONE
 
 CONCATS: Final = (*SVMS, SOFTMAX)
@@ -31,7 +33,7 @@ class RowName:
     method : str
         A backbone, a concatenation or a gate.
     label_embedding : {"none", "learned", "glove"}
-    mode : {"tuned", "paper"}
+    mode : {"tuned", "paper", "transductive"}
         Of SVMs on concatenations.
     experts : {"singles", "singles,concat"}
         Which a gate fuses.
@@ -56,6 +58,39 @@ class RowName:
         labels = "" if self.label_embedding == NONE else f" + {self.label_embedding}"
         beside = "" if self.experts == SINGLES else f" + {CONCAT_EXPERT}"
         return f"{self.method}{labels}{beside}{'' if self.mode == TUNED else f' ({self.mode})'}"
+
+    @property
+    def leaks(self) -> str:
+        """Why its numbers are too good to be true, in a few words; empty where nothing leaks."""
+        if self.mode == TRANSDUCTIVE:
+            return TRANSDUCTIVE_LEAK
+        return Fusion(self.method).leaks if self.kind == GATE else ""
+
+
+def literal_rows(
+    readouts: Sequence[str] = (), *, in_sample: bool = False, transductive: bool = False
+) -> tuple[RowName, ...]:
+    """Return rows that read the paper to the letter, for comparison; those that leak say so.
+
+    Parameters
+    ----------
+    readouts : sequence of {"mean", "softmax"}
+        Of the gate ``embedding``.
+    in_sample : bool
+        Stacking that is fitted on what the experts say of their own training rows.
+    transductive : bool
+        A PCA of all rows, tested ones included.
+
+    Examples
+    --------
+    >>> [row.text for row in literal_rows(["mean"], in_sample=True, transductive=True)]
+    ['concat-pca-svm (transductive)', 'embedding-mean', 'leaking-stacking']
+    """
+    return (
+        *([RowName(CONCAT, PCA_SVM, mode=TRANSDUCTIVE)] if transductive else []),
+        *(RowName(GATE, variant("embedding", readout=readout)) for readout in readouts),
+        *([RowName(GATE, variant("stacking", in_sample=True))] if in_sample else []),
+    )
 
 
 def all_rows(

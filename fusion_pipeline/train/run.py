@@ -189,7 +189,11 @@ def _training(store: Store, protocol: Mapping[str, Any], found: CrossValidation,
         "rows": as_records(rows),
         "comparisons": as_records(comparisons),
         "penalties": {name: list(method.penalties) for name, method in found.methods.items() if method.penalties},
-        "model": {"path": str(folder / MODEL_FOLDER), "fallback": found.classifier.fallback_},
+        "model": {
+            "path": str(folder / MODEL_FOLDER),
+            "fallback": found.classifier.fallback_,
+            "leaks": found.classifier.gate_.leaks,
+        },
         "run": str(folder),
     }
     return Training(tuple(rows), tuple(comparisons), found, folder, summary)

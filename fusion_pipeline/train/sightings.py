@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,12 @@ def features_source(backbone: str) -> str:
 
 
 def expert_entries(
-    name: str, inputs: Sequence[str], train: IntArray, test: IntArray, inner: Sequence[Fold], n: int
+    name: str,
+    inputs: Sequence[str],
+    train: IntArray,
+    test: IntArray,
+    inner: Sequence[Fold],
+    n: int,
 ) -> tuple[Entry, ...]:
     """Return the entries of an expert: its regressions without inner folds, the penalty that these chose, and itself.
 
@@ -81,4 +87,26 @@ def gate_entry_of(
         scored=True,
         made_with=tuple(whole),
         learned_from=tuple(whole if gate.in_sample else apart),
+        leaks=gate.leaks,
     )
+
+
+def with_leak(entries: Sequence[Entry], name: str, why: str, rows: IntArray, n: int) -> tuple[Entry, ...]:
+    """Return entries as they are if something was applied to their inputs that was fitted on test rows too.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    name : str
+        Of what was applied.
+    why : str
+        What the table says of it.
+    rows : ndarray of int64
+        That it was fitted on.
+    n : int
+        Number of all usable rows.
+    """
+    inputs = tuple(dict.fromkeys(source for entry in entries for source in entry.inputs))
+    applied = Entry(name, "components", RowSet.of(rows, n), RowSet.of([], n), inputs=inputs)
+    leaking = [replace(entry, made_with=(*entry.made_with, name), leaks=why) for entry in entries]
+    return (applied, *leaking)

@@ -21,9 +21,11 @@ def score_rows(found: CrossValidation) -> list[Row]:
             method.name,
             method.probabilities,
             found.labels,
+            label_embedding=method.label_embedding,
             fit_seconds=method.fit_seconds,
             predict_seconds=method.predict_seconds,
             fallbacks=method.fallbacks,
+            leaks=method.leaks,
         )
         for method in found.methods.values()
     ]
@@ -40,7 +42,7 @@ def format_table(rows: Sequence[Row]) -> str:
 
     Examples
     --------
-    >>> row = Row("xception", "none", 0.925, 37, 40, (0.8014, 0.9742), 0.25, 0.1, 0.9, 1.0, 0.1, False, ())
+    >>> row = Row("xception", "none", 0.925, 37, 40, (0.8014, 0.9742), 0.25, 0.1, 0.9, 1.0, 0.1, False, (), "")
     >>> print(format_table([row]))
     method    accuracy %  95 % interval    k/n    NLL
     xception       92.50   80.1 to 97.4  37/40  0.250
@@ -53,12 +55,12 @@ def format_table(rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     low, high = row.ci95
     return (
-        printable(row.method),
+        printable(row.method) + ("" if row.label_embedding == "none" else f" + {row.label_embedding}"),
         f"{100 * row.accuracy:.2f}",
         f"{100 * low:.1f} to {100 * high:.1f}",
         f"{row.correct}/{row.n}",
         f"{row.nll:.3f}",
-        _note(row.fallbacks),
+        f"leaks: {row.leaks}" if row.leaks else _note(row.fallbacks),
     )
 
 

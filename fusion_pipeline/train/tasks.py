@@ -17,7 +17,7 @@ from fusion_pipeline.errors import printable
 from fusion_pipeline.train.aligned import AlignedStores
 from fusion_pipeline.train.expert_sets import CONCAT, SINGLES, expert_names
 from fusion_pipeline.train.expert_views import ExpertView
-from fusion_pipeline.train.experts import DEFAULT_ALPHAS, ExpertFit
+from fusion_pipeline.train.experts import DEFAULT_ALPHAS, Expert, ExpertFit
 from fusion_pipeline.train.folds import inner_folds
 from fusion_pipeline.train.fusing import fuse_experts
 from fusion_pipeline.train.gates.gate import Gate, GateInputs
@@ -73,6 +73,8 @@ class GateTask:
         That of the experts.
     experts : str
         One of `fusion_pipeline.train.expert_sets.EXPERT_SETS`.
+    joint : bool
+        Whether the experts learn on together with the gate.
     """
 
     part: Part
@@ -80,12 +82,14 @@ class GateTask:
     seed: int
     labels: LabelChoice = FEATURES_ALONE
     experts: str = SINGLES
+    joint: bool = False
 
     @property
     def name(self) -> str:
         """What messages call this task."""
         beside = "" if self.experts == SINGLES else f" with {CONCAT}"
-        return f"gate {self.gate}{self.labels.suffix}{beside}, {self.part.name}"
+        together = " trained with its experts" if self.joint else ""
+        return f"gate {self.gate}{self.labels.suffix}{beside}{together}, {self.part.name}"
 
     def needed(self) -> list[ExpertTask]:
         """Return the tasks of its experts, in the order of the gate weights."""
@@ -132,6 +136,8 @@ class GateResult:
         Of the gate alone, without its experts.
     entries : tuple of Entry
         Who saw what.
+    together : tuple of Expert
+        The experts that were trained together with the gate; none where they stayed as they were.
     """
 
     gate: Gate
@@ -140,6 +146,7 @@ class GateResult:
     fit_seconds: float
     predict_seconds: float
     entries: tuple[Entry, ...] = ()
+    together: tuple[Expert, ...] = ()
 
 
 def run_expert(task: ExpertTask, groups: IntArray | None = None) -> ExpertResult:
@@ -167,24 +174,27 @@ def run_gate(task: GateTask, groups: IntArray | None, *experts: ExpertResult) ->
         train, test = task.part.rows(stores.labels, groups)
         gate = make_gate(task.gate)
         inputs = _inputs(stores, gate, groups)
-        fits = [expert.fit for expert in experts]
+        views = [_view(stores, needed) for needed in task.needed()] if gate.in_sample or task.joint else []
         started = perf_counter()
-        fuse_experts(
-            fits,
+        learned = fuse_experts(
+            [expert.fit for expert in experts],
             gate,
-            lambda: [_view(stores, needed).seen[train] for needed in task.needed()],
+            lambda: [view.seen[train] for view in views],
             inputs.take(train),
             stores.labels[train],
             task.seed,
+            joint=task.joint,
         )
         fitted = perf_counter()
-        unseen = inputs.take(test)
-        fused = gate.fuse(unseen, np.stack([expert.probabilities for expert in experts], axis=1))
+        unseen, opinions = inputs.take(test), [expert.probabilities for expert in experts]
+        if task.joint:
+            opinions = [expert.probabilities(view.seen[test]) for expert, view in zip(learned, views, strict=True)]
+        fused = gate.fuse(unseen, np.stack(opinions, axis=1))
         predicted = perf_counter()
         known = [expert.entries for expert in experts]
         entry = gate_entry_of(task.name, gate, known, train, test, len(stores.labels))
-        weights = gate.gate_weights(unseen)
-        return GateResult(gate, fused, weights, fitted - started, predicted - fitted, (entry,))
+        weights, together = gate.gate_weights(unseen), tuple(learned) if task.joint else ()
+        return GateResult(gate, fused, weights, fitted - started, predicted - fitted, (entry,), together)
 
 
 def _view(stores: AlignedStores, task: ExpertTask) -> ExpertView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,42 @@ def test_the_concatenation_is_one_more_expert(here: Path) -> None:
     assert [line.split("  ")[0] for line in plain.output.splitlines()[3:5]] == ["average", "average + concat"]
     alone = failure(2, "benchmark", *PLAIN[:-4], *words[:-1], "--backbone", "alpha")
     assert "'alpha' side by side with nothing is itself" in alone
+
+
+def test_the_paper_to_the_letter_leaks_and_says_so(here: Path) -> None:
+    options = ("--transductive", "--in-sample", "--readout", "mean", "--row", "concat-pca*", "--row", "*-mean")
+    outcome = fusion("benchmark", *PLAIN[:-4], *options, "--row", "*stacking", "--row", "average")
+    assert outcome.code == 0, outcome
+    names = [line.split("  ")[0] for line in outcome.output.splitlines()[3:10]]
+    assert names == [
+        "concat-pca-svm",
+        "concat-pca-svm (paper)",
+        "average",
+        "stacking",
+        "concat-pca-svm (transductive)",
+        "embedding-mean",
+        "leaking-stacking",
+    ]
+    told = dict(zip(names, outcome.output.splitlines()[3:10], strict=True))
+    assert told["concat-pca-svm (transductive)"].endswith("leaks: components were fitted on test rows too")
+    assert told["leaking-stacking"].endswith("leaks: fitted on the experts' predictions of their own training rows")
+    assert sum("leaks" in line for line in told.values()) == 2
+    document = fusion("benchmark", *PLAIN[:-4], *options, "--row", "*stacking", "--row", "average", "--json").document
+    compared = {item["first"] for item in document["comparisons"]}
+    assert compared == {"concat-pca-svm", "concat-pca-svm (paper)", "stacking", "embedding-mean"}
+    ledger = json.loads((Path(document["run"]) / "ledger.json").read_text())
+    assert sum(bool(entry["leaks"]) for entry in ledger["entries"]) > 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--label-embedding", "learned", "--label-vectors", "x.txt"), "--label-vectors is for GloVe"),
+        (("--label-embedding", "none", "--label-top", "2"), "--label-top is for a label embedding"),
+    ],
+)
+def test_options_of_labels_that_nothing_looks_at(here: Path, options: tuple[str, ...], message: str) -> None:
+    assert message in failure(2, "benchmark", "--groups", "none", *options)
 
 
 def test_a_row_that_is_none_is_refused(here: Path) -> None:

@@ -123,15 +123,18 @@ def test_the_document_of_extract(here: Path) -> None:
 def test_the_document_of_train(here: Path, trained: Any) -> None:
     row = (
         "method", "label_embedding", "accuracy", "correct", "n", "nll", "ece", "macro_f1",
-        "fit_seconds", "predict_seconds", "fallback",
+        "fit_seconds", "predict_seconds", "fallback", "leaks",
     )  # fmt: skip
     assert keys({**trained, "rows": [without_fallbacks(row) for row in trained["rows"]]}) == {
         "dataset": dict.fromkeys(("name", "digest", "index", "images", "usable", "classes")),
-        "protocol": dict.fromkeys(("gate", "experts", "folds", "split_seed", "seed")),
+        "protocol": {
+            **dict.fromkeys(("gate", "experts", "joint", "folds", "split_seed", "seed")),
+            "label_embedding": {"kind": None},
+        },
         "rows": [{**dict.fromkeys(row), "ci95": [None]}],
         "comparisons": [dict.fromkeys(("first", "second", "wins", "losses", "p"))],
         "penalties": {"small_efficientnet": [None], "small_resnet": [None]},
-        "model": dict.fromkeys(("path", "fallback")),
+        "model": dict.fromkeys(("path", "fallback", "leaks")),
         "run": None,
     }
     first, second = trained["comparisons"]
@@ -221,6 +224,28 @@ def test_the_concatenation_as_one_more_expert(here: Path, images: list[Path], tm
     assert predict(shutil.copytree(model, tmp_path / "moved"), images) == first
     assert "concat 0.33" in fusion("predict", str(model), str(images[0])).output
     assert "side by side with nothing" in failure(2, "train", *options[:-1], "--backbone", "small_resnet")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--gate", "embedding", "--label-embedding", "learned", "--joint", "--experts", "singles,concat"),
+        ("--gate", "stacking", "--in-sample"),
+        ("--gate", "embedding", "--readout", "softmax"),
+    ],
+    ids=["labels, joint", "in sample", "softmax"],
+)
+def test_models_of_all_kinds_predict_the_same_after_a_move(
+    here: Path, images: list[Path], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    outcome = fusion("train", *options, "--executor", "loop", "--json")
+    assert outcome.code == 0, outcome
+    model = Path(outcome.document["run"]) / "model"
+    first = predict(model, images)
+    assert all(sum(item["probabilities"].values()) == pytest.approx(1) for item in first)
+    assert predict(shutil.copytree(model, tmp_path / "moved"), images) == first
+    notes = fusion("predict", str(model), str(images[0])).errors
+    assert ("the model's gate leaks: it was fitted on" in notes) == ("--in-sample" in options)
 
 
 def test_a_model_that_averages_says_so(here: Path, trained: Any, images: list[Path]) -> None:

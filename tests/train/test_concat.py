@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.svm import LinearSVC
 
+from fusion_pipeline.errors import RefusedError
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.concat import SVMS, ConcatTask, run_concat
 from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.keeping import from_piece, to_piece
-from fusion_pipeline.train.ledger import Ledger, Source, check
+from fusion_pipeline.train.ledger import Ledger, Source, check, refuse_leaks
 from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.sightings import features_source
 from tests.train.made import make_aligned
@@ -63,6 +65,23 @@ def test_it_says_who_saw_what(aligned: Aligned, method: str) -> None:
     ledger = Ledger.of(len(aligned.open().labels), entries, sources)
     assert check(ledger) == []
     assert {row for entry in entries if entry.scored for row in entry.predicts.rows.tolist()} == set(range(ledger.n))
+
+
+def test_components_of_all_rows_are_the_paper_s_and_are_found(aligned: Aligned) -> None:
+    stores = aligned.open()
+    (train, test) = SPLIT.parts(stores.labels)[0]
+    X = np.hstack([stores.features(name).astype(float) for name in stores.backbones])
+    scores = PCA(X.shape[1]).fit_transform(X)
+    expected = LinearSVC(C=1.0, tol=1e-8, max_iter=100_000).fit(scores[train], stores.labels[train])
+    found = run_concat(task(aligned, "concat-pca-svm", "transductive"))
+    assert (found.probabilities.argmax(axis=1) == expected.predict(scores[test])).mean() > 0.98
+    sources = [Source(features_source(name), "a manifest", "a digest", 0.0) for name in aligned.backbones]
+    ledger = Ledger.of(len(stores.labels), found.entries, sources)
+    assert any("saw through 'components of" in finding.problem for finding in check(ledger))
+    refuse_leaks(ledger)
+    hidden = [replace(entry, leaks="") for entry in found.entries]
+    with pytest.raises(RefusedError, match="saw through 'components of"):
+        refuse_leaks(Ledger.of(ledger.n, hidden, sources))
 
 
 def test_what_it_found_can_be_kept(aligned: Aligned, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_scores_and_table_of_a_cross_validation(found: CrossValidation) -> None:
     records = as_records(rows)
     assert list(records[0]) == [
         "method", "label_embedding", "accuracy", "correct", "n", "ci95", "nll", "ece", "macro_f1",
-        "fit_seconds", "predict_seconds", "fallback", "fallbacks",
+        "fit_seconds", "predict_seconds", "fallback", "fallbacks", "leaks",
     ]  # fmt: skip
     assert isinstance(records[0]["ci95"], list)
     first, second = as_records(compare_methods(found))

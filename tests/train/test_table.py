@@ -7,7 +7,9 @@ from dataclasses import replace
 from fusion_pipeline.train.statistics.scores import Row
 from fusion_pipeline.train.table import format_table
 
-ROW = Row("xception", "none", 0.951, 1293, 1360, (0.938, 0.961), 0.1834, 0.01, 0.95, 1.0, 0.1, False, (False, False))
+ROW = Row(
+    "xception", "none", 0.951, 1293, 1360, (0.938, 0.961), 0.1834, 0.01, 0.95, 1.0, 0.1, False, (False, False), ""
+)
 
 
 def test_columns_line_up_and_a_fallback_is_marked() -> None:

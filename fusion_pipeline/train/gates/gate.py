@@ -18,6 +18,10 @@ Arrays = dict[str, NDArray[Any]]
 Settings = dict[str, Any]
 
 
+IN_SAMPLE = "fitted on the experts' predictions of their own training rows"
+"""What is said of a gate that leaks."""
+
+
 @dataclass(frozen=True)
 class GateInputs:
     """What gates may look at, for n images.
@@ -78,6 +82,11 @@ class Gate(ABC):
         self.fallback = False
         self.thumbnail_size: int | None = None
         self.in_sample = False
+
+    @property
+    def leaks(self) -> str:
+        """Why what it was fitted on leaks, in a few words; empty for a gate that does not."""
+        return IN_SAMPLE if self.in_sample else ""
 
     @abstractmethod
     def fit(self, inputs: GateInputs, out_of_fold: FloatArray, labels: IntArray, seed: int) -> Self:

@@ -60,7 +60,7 @@ class StackingGate(Gate):
         """Return the regression and the settings; see `Gate.state`."""
         _, settings = super().state()
         if self.in_sample:
-            settings["leaks"] = "fitted on the experts' predictions of their own training rows"
+            settings["leaks"] = self.leaks
         return {"weights": self.regression.weights, "bias": self.regression.bias}, settings
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from fusion_pipeline.errors import StaleError, printable
+from fusion_pipeline.errors import StaleError, UsageError, printable
 from fusion_pipeline.train.labels.space import DEFAULT_TOP, GLOVE, NONE, LabelSpace, label_space
 from fusion_pipeline.train.labels.vectors import LabelVectors, read_label_vectors
 
@@ -49,9 +50,13 @@ class LabelChoice:
 
         Raises
         ------
+        UsageError
+            If word vectors are given for another kind than ``"glove"``.
         FusionError
             As of `label_space`.
         """
+        if vectors is not None and kind != GLOVE:
+            raise UsageError(f"Label vectors are for label_embedding='{GLOVE}', but it is '{printable(kind)}'.")
         sha256 = _read(vectors).sha256 if kind == GLOVE else ""
         choice = cls(kind, top, vectors, sha256, fine_tuned)
         choice.space()
@@ -61,6 +66,25 @@ class LabelChoice:
     def suffix(self) -> str:
         """What a task's name says of it."""
         return "" if self.kind == NONE else f" with {self.kind} labels"
+
+    @property
+    def summary(self) -> str:
+        """One line: which class names have a vector, and from where; empty for a kind without."""
+        return _read(self.vectors).summary if self.kind == GLOVE else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the choice as JSON values, without the file's place.
+
+        Examples
+        --------
+        >>> LabelChoice().to_json()
+        {'kind': 'none'}
+        """
+        if self.kind == NONE:
+            return {"kind": NONE}
+        told = {"kind": self.kind, "top": self.top, "vectors_sha256": self.sha256, "fine_tuned": self.fine_tuned}
+        missing = {"classes_without_vector": len(_read(self.vectors).missing)} if self.kind == GLOVE else {}
+        return {**told, **missing}
 
     def space(self) -> LabelSpace | None:
         """Return the feature map; None for ``"none"``.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -131,6 +131,24 @@ class LabelSpace:
     def scalings(self, n_features: int, shares: tuple[float, ...] = SHARES) -> tuple[BlockScaling, ...]:
         """Return the scalings that `fit_expert` chooses from for a backbone of `n_features`."""
         return tuple(BlockScaling((n_features, *self.blocks), share) for share in shares)
+
+
+def space_parameters(space: LabelSpace | None) -> dict[str, Any]:
+    """Return the parameters of `FusionClassifier` that lead to a label space.
+
+    Examples
+    --------
+    >>> space_parameters(None)
+    {'label_embedding': 'none'}
+    """
+    if space is None:
+        return {"label_embedding": NONE}
+    return {
+        "label_embedding": space.kind,
+        "top": space.top,
+        "vectors": space.vectors,
+        "fine_tune_labels": space.fine_tuned,
+    }
 
 
 def label_space(

@@ -8,8 +8,9 @@ rows themselves are the smaller matrix. `hold` decides; who uses the parts does 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ class Rows(ABC):
         """Return, for each block, the mean squared norm of the training rows around their mean."""
 
     @abstractmethod
+    def _held(self) -> tuple[Callable[..., Part], Sequence[Any]]:
+        """Return what makes a part of these rows, and what it takes them as: one item for each block."""
+
     def part(
         self,
         train: IntArray,
@@ -52,6 +56,9 @@ class Rows(ABC):
             A further column, the same in every row, after centring: 1 for an intercept that is penalised like the
             weights, 0 for none.
         """
+        make, blocks = self._held()
+        chosen = [1.0] * len(blocks) if scales is None else scales
+        return make(blocks, train, held_out, centred=centred, scales=chosen, constant=constant)
 
     def block_scales(self, train: IntArray) -> tuple[float, ...]:
         """Return the scales that make each block's centred training rows have mean squared norm 1: block-normalised.
@@ -82,18 +89,8 @@ class GramRows(Rows):
         """Return the mean squared norms; see `Rows.mean_squares`."""
         return tuple(gram.mean_square(train) for gram in self.grams)
 
-    def part(
-        self,
-        train: IntArray,
-        held_out: IntArray = NOBODY,
-        *,
-        centred: bool = True,
-        scales: Sequence[float] | None = None,
-        constant: float = 0.0,
-    ) -> GramPart:
-        """Return a part; see `Rows.part`."""
-        chosen = [1.0] * len(self.grams) if scales is None else scales
-        return GramPart(self.grams, train, held_out, centred=centred, scales=chosen, constant=constant)
+    def _held(self) -> tuple[type[GramPart], tuple[Gram, ...]]:
+        return GramPart, self.grams
 
 
 @dataclass(frozen=True)
@@ -117,18 +114,8 @@ class PlainRows(Rows):
             for block in self.blocks
         )
 
-    def part(
-        self,
-        train: IntArray,
-        held_out: IntArray = NOBODY,
-        *,
-        centred: bool = True,
-        scales: Sequence[float] | None = None,
-        constant: float = 0.0,
-    ) -> PlainPart:
-        """Return a part; see `Rows.part`."""
-        chosen = [1.0] * len(self.blocks) if scales is None else scales
-        return PlainPart(self.blocks, train, held_out, centred=centred, scales=chosen, constant=constant)
+    def _held(self) -> tuple[type[PlainPart], tuple[NDArray[np.floating], ...]]:
+        return PlainPart, self.blocks
 
 
 def hold(blocks: Sequence[NDArray[np.floating]]) -> Rows:

@@ -43,6 +43,8 @@ class Row:
         Whether the gate averaged in at least one fold because it learned nothing better.
     fallbacks : tuple of bool
         The same by fold; none for a method that has no folds.
+    leaks : str
+        Why the numbers are too good to be true, in a few words; empty where nothing leaks.
     """
 
     method: str
@@ -58,6 +60,7 @@ class Row:
     predict_seconds: float
     fallback: bool
     fallbacks: tuple[bool, ...]
+    leaks: str
 
 
 def wilson_interval(correct: float, n: float) -> tuple[float, float]:
@@ -121,6 +124,7 @@ def score_row(
     fit_seconds: float = 0.0,
     predict_seconds: float = 0.0,
     fallbacks: tuple[bool, ...] = (),
+    leaks: str = "",
 ) -> Row:
     """Score one method.
 
@@ -134,6 +138,7 @@ def score_row(
     fit_seconds, predict_seconds : float
     fallbacks : tuple of bool
         By fold: whether the gate averaged because it learned nothing better.
+    leaks : str
 
     Examples
     --------
@@ -157,4 +162,5 @@ def score_row(
         predict_seconds,
         any(fallbacks),
         fallbacks,
+        leaks,
     )
