@@ -183,6 +183,7 @@ def test_by_turns_nobody_decodes_while_a_network_computes(paths: list[bytes]) ->
     class Noting(ThreadDecoder):
         def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
             decoded.append(content)
+            time.sleep(0.05)
             return super().__call__(content, preparations)
 
     task = Task(Mean(), {"features": "float32"})
