@@ -99,7 +99,8 @@ class Work:
     def extract(self, names: Sequence[str], **options: Any) -> Extraction:
         """Extract into an empty cache."""
         with tempfile.TemporaryDirectory(dir=self.scratch) as cache:
-            chosen = Options(device=self.device, precision=self.precision, **options)
+            # What random weights give may be too large for float16.
+            chosen = Options(dtype="float32", device=self.device, precision=self.precision, **options)
             return extract(self.images, [self.backbone(name) for name in names], Cache(cache), chosen)
 
 

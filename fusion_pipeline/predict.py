@@ -191,6 +191,7 @@ class Predictor:
             decoder=make_decoder(self._options, self._device, self._preparations),
             progress=done,
             meter=Meter(),
+            by_turns=self._device == "cpu",
         )
 
     @property

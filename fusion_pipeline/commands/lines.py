@@ -52,7 +52,7 @@ def _speed(verdict: Verdict) -> Iterator[str]:
         return
     busy = ", ".join(f"{name} {100 * stage.share:.0f} %" for name, stage in verdict.stages.items())
     limits = ", ".join(f"{name} {limit:,.1f}" for name, limit in verdict.limits.items() if limit)
-    reached = f"{100 * verdict.share_of_limit:.0f} % of the lower reached"
+    reached = f"{100 * verdict.share_of_limit:.0f} % of the limit reached"
     yield f"busy: {busy}; never waiting, in images/s: {limits}; {reached}"
 
 

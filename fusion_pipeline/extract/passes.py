@@ -348,6 +348,7 @@ class Passes:
                 ),
                 progress=done,
                 meter=self.meter,
+                by_turns=self._device == "cpu",
             )
             self._readers = max(self._readers, loader.threads)
             with loader:

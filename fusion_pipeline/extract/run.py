@@ -131,7 +131,12 @@ def extract(
     seconds = time.perf_counter() - started
     crew = run.crew
     verdict = judge(
-        run.meter, crew.decoders, _faster(options, crew.device), readers=crew.readers, machines=crew.machines
+        run.meter,
+        crew.decoders,
+        _faster(options, crew.device),
+        readers=crew.readers,
+        machines=crew.machines,
+        by_turns=crew.device == "cpu",
     )
     return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, verdict)
 

@@ -46,7 +46,7 @@ class Verdict:
         Images per second that reading and decoding (with all workers), and the forward passes of all backbones, would
         do alone, as they were in this run; None for what had nothing to do.
     share_of_limit : float or None
-        The run's images per second over the lower limit.
+        The run's images per second over the lower limit; over what both give in turn, where they share processors.
     seconds : float
         Duration of loading and computing: the run without the building of its networks. Of a cluster, what each worker
         took on average.
@@ -65,7 +65,13 @@ class Verdict:
 
 
 def judge(
-    meter: Meter, workers: int, faster: str = "A GPU, or fewer backbones,", *, readers: int = 0, machines: int = 1
+    meter: Meter,
+    workers: int,
+    faster: str = "A GPU, or fewer backbones,",
+    *,
+    readers: int = 0,
+    machines: int = 1,
+    by_turns: bool = False,
 ) -> Verdict:
     """Say what held a run back.
 
@@ -82,6 +88,8 @@ def judge(
         without it the threads that decode read.
     machines : int
         How many ran networks side by side; the meter then has their seconds as a sum, and their mean duration.
+    by_turns : bool
+        Whether nobody decoded while a network computed, both being on the same processors.
 
     Returns
     -------
@@ -120,7 +128,8 @@ def judge(
     if not computed or not found:
         return Verdict(stages, limits, None, meter.duration, None, "nothing had to be computed.")
     slowest = _slowest(stages, loading / duration)
-    share = min(computed / duration / min(found), 1.0)
+    highest = 1 / sum(1 / limit for limit in found) if by_turns else min(found)
+    share = min(computed / duration / highest, 1.0)
     return Verdict(stages, limits, share, meter.duration, slowest, _text(slowest, stages, loading / duration, faster))
 
 

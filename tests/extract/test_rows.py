@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -174,6 +175,35 @@ def test_what_a_network_has_taken_is_dropped(paths: list[bytes]) -> None:
         loaded = list(batches)
         compute_partition(Meter(), job, (loaded.pop(0) for _ in range(4)), 0, stop_on_bad=False)
     assert alive == [16 - 8 + BATCH, BATCH], "but for those that were just handed over"
+
+
+def test_by_turns_nobody_decodes_while_a_network_computes(paths: list[bytes]) -> None:
+    decoded: list[bytes] = []
+
+    class Noting(ThreadDecoder):
+        def __call__(self, content: bytes, preparations: Sequence[Preparation]) -> Timed:
+            decoded.append(content)
+            time.sleep(0.05)
+            return super().__call__(content, preparations)
+
+    task = Task(Mean(), {"features": "float32"})
+    with loader(decoder=Noting(DecodeBudget()), by_turns=True) as images:
+        _, batches = next(images.partitions([Job(0, paths, [task])]))
+        next(batches)
+        time.sleep(0.2)  # those who are at an image end it
+        before = len(decoded)
+        assert BATCH <= before <= BATCH + images.threads
+        time.sleep(0.2)
+        assert len(decoded) == before
+        next(batches)
+        assert len(decoded) > before
+    # Left before its end: those who wait for their turn do not keep it open.
+
+
+def test_by_turns_rows_are_the_same(paths: list[bytes]) -> None:
+    tasks = [Task(Mean(), {"features": "float32"}) for _ in range(2)]
+    both = [compute_tasks(paths, task, by_turns=turns) for task, turns in zip(tasks, (False, True), strict=True)]
+    assert np.array_equal(both[0].arrays[0]["features"], both[1].arrays[0]["features"])
 
 
 def test_one_file_is_read_while_another_is_decoded_elsewhere(paths: list[bytes]) -> None:

@@ -47,6 +47,12 @@ def test_limits_and_the_share_that_was_reached() -> None:
     assert verdict.share_of_limit == pytest.approx(0.8)
 
 
+def test_who_take_turns_share_one_limit() -> None:
+    meter = metered(decode=4.0, forward=7.5)
+    assert judge(meter, workers=2).share_of_limit == pytest.approx(0.75)
+    assert judge(meter, workers=2, by_turns=True).share_of_limit == pytest.approx(0.95)  # 2 and 7.5 of 10 seconds
+
+
 def test_several_backbones_share_one_limit() -> None:
     meter = metered(decode=1.0, forward=8.0)
     meter.images["forward"] = 200

@@ -1,4 +1,4 @@
-"""The network as one compiled program for this processor, its batch norms folded and its weights laid out."""
+"""The network as one compiled program for this processor, its weights laid out as its convolutions want them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ class NotCompiledError(Exception):
 
 
 class CompiledEngine(Engine):
-    """Runs a network that `torch.compile` froze: constants folded, convolutions fused with what follows them.
+    """Runs a network that `torch.compile` made one program of.
+
+    Its weights are constants of the program (they are frozen): batch norms are folded into convolutions, which are
+    fused with what follows them. A network with depthwise convolutions, which are slower so, is compiled with its
+    weights as they are.
 
     Every batch is filled up to the same number of images, for another shape would be compiled again; the rest of what
     comes out is thrown away.
@@ -52,10 +56,9 @@ class CompiledEngine(Engine):
         super().__init__(network, preprocessing, **options)
         network.module.to(memory_format=torch.channels_last)
         self._compiled_size = self.batch_size
+        self._freezes = not _is_depthwise(network.module)
         # A guard on the very network, so that two of them never share a program.
-        self._program: Callable[[torch.Tensor], Any] = torch.compile(
-            self._run, dynamic=False, options={"freezing": True}
-        )
+        self._program: Callable[[torch.Tensor], Any] = torch.compile(self._run, dynamic=False)
         self._check(network, preprocessing)
 
     def _launch(self, images: np.ndarray) -> Callable[[], Outputs]:
@@ -64,7 +67,9 @@ class CompiledEngine(Engine):
             self._compiled_size = self.batch_size
         filled = torch.from_numpy(_filled(images, self._compiled_size))
         pixels = filled.contiguous(memory_format=torch.channels_last)  # another layout would be compiled anew, too
-        with torch.no_grad(), autocast("cpu", self._precision):
+        # Not an option of torch.compile: that a weight is a constant is decided before those are looked at.
+        settings = torch._inductor.config.patch(freezing=self._freezes)
+        with settings, torch.no_grad(), autocast("cpu", self._precision):
             features, probabilities = self._program(pixels)
         rows = len(images)
         outputs = features[:rows].numpy(), None if probabilities is None else probabilities[:rows].numpy()
@@ -98,6 +103,12 @@ def _compiler() -> str:
     return os.environ.get("CXX", "g++")
 
 
+def _is_depthwise(module: torch.nn.Module) -> bool:
+    """Return whether a network has convolutions that look at one channel each."""
+    layers = (layer for layer in module.modules() if isinstance(layer, torch.nn.Conv2d))
+    return any(layer.groups == layer.in_channels > 1 for layer in layers)
+
+
 def _filled(images: np.ndarray, size: int) -> np.ndarray:
     if len(images) == size:
         return images
@@ -109,6 +120,7 @@ def _filled(images: np.ndarray, size: int) -> np.ndarray:
 @contextlib.contextmanager
 def _quiet_compiler() -> Iterator[None]:
     import torch._dynamo  # noqa: PLC0415 - takes a second
+    import torch._inductor.config  # noqa: PLC0415
 
     loggers = [logging.getLogger(name) for name in ("torch._dynamo", "torch._inductor", "torch.utils.cpp_extension")]
     levels = [logger.level for logger in loggers]

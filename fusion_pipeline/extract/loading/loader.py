@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -129,6 +130,8 @@ class ImageLoader:
         Called with the number of images done.
     meter : Meter
         Where it books what it does.
+    by_turns : bool
+        Whether to decode only while somebody waits for images: for networks on the processors that decode.
 
     Attributes
     ----------
@@ -145,6 +148,7 @@ class ImageLoader:
         decoder: Decoder,
         progress: Callable[[int], object],
         meter: Meter,
+        by_turns: bool = False,
     ) -> None:
         self.meter = meter
         self.threads = workers * decoder.threads_per_worker
@@ -154,11 +158,15 @@ class ImageLoader:
         self._budget = budget
         self._decoder = decoder
         self._progress = progress
+        self._by_turns = by_turns
+        self._our_turn = threading.Event()
+        self._our_turn.set()
 
     def __enter__(self) -> ImageLoader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._our_turn.set()  # or those who wait for theirs would never end
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._decoder.close()
 
@@ -211,7 +219,11 @@ class ImageLoader:
 
     def _collect(self, futures: Sequence[Future[Loaded]]) -> list[Loaded]:
         start = time.perf_counter()
+        self._our_turn.set()
         batch = [future.result() for future in futures]
+        # A network has a thread on each processor, and all of them wait for the one whose processor decodes meanwhile.
+        if self._by_turns:
+            self._our_turn.clear()
         self.meter.book("wait", start, len(batch))
         for loaded in batch:
             self.meter.add(loaded.meter)
@@ -223,6 +235,7 @@ class ImageLoader:
         start = time.perf_counter()
         raw = read_file(place, self._budget)
         meter.book("read", start)
+        self._our_turn.wait()
         if raw.content is None:
             return Loaded(raw.sha256, raw.reason, _NO_IMAGE, (), {}, meter)
         found = {number: task.take(raw.sha256) for number, task in enumerate(job.tasks)}

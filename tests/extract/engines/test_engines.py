@@ -248,6 +248,25 @@ def test_compiled_is_the_network_whatever_the_number_of_images(fast: CompiledEng
     assert np.array_equal(one, fast.forward(images)[0][:1]), "rows depend on how many are in a batch"
 
 
+def test_weights_are_constants_of_the_program(tiny_resnet: Tiny) -> None:
+    network, preprocessing = built(tiny_resnet)
+    engine, images = CompiledEngine(network, preprocessing, batch_size=5), some_images(preprocessing, 5)
+    before, _ = engine.forward(images)
+    with torch.no_grad():
+        for values in network.module.parameters():
+            values.zero_()
+    assert np.array_equal(engine.forward(images)[0], before)
+
+
+def test_depthwise_convolutions_keep_their_layout(fast: CompiledEngine) -> None:
+    def has_frozen_weights(*layers: torch.nn.Module) -> bool:
+        return not compiled._is_depthwise(torch.nn.Sequential(*layers))
+
+    assert fast._freezes
+    assert has_frozen_weights(torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(8, 8, 3, groups=4), torch.nn.Linear(2, 2))
+    assert not has_frozen_weights(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 3, groups=8))
+
+
 def test_drift_and_deviation_are_measured(fast: CompiledEngine, tiny_resnet: Tiny) -> None:
     network, preprocessing = built(tiny_resnet)
     assert batch_drift(preprocessing, fast) == 0
