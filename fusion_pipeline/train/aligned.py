@@ -146,6 +146,11 @@ class AlignedStores:
         """
         return self.stores[self.backbones.index(backbone)].read(layout.PROBABILITIES)[self.usable_rows]
 
+    @property
+    def imagenet_classes(self) -> int:
+        """Number of ImageNet classes, as the first backbone knows them."""
+        return int(self.stores[0].probabilities.shape[1])
+
     def fetch(self, thumbnail_size: int | None = None, *, imagenet: bool = False) -> None:
         """Fetch what tasks will read into the place for copies, if there is one, lest every task fetches it.
 

@@ -174,7 +174,8 @@ def _collect(
     needs = list(methods.values())
     for name in dict.fromkeys(("average", fusion.gate)):
         methods[name] = _gate_method(name, tests, [gates[name, fold] for fold in folds], needs, kind)
-    space, final = fusion.labels.space(), gates[fusion.gate, None]
+    space = None if kind == NONE else fusion.labels.space(stores.imagenet_classes)
+    final = gates[fusion.gate, None]
     fitted = final.together or tuple(experts[name, None].fit.expert for name in names)
     parameters = {"seed": seed, "experts": fusion.experts, "joint": fusion.joint, **space_parameters(space)}
     classifier = FusionClassifier(fusion.gate, **parameters).assemble(

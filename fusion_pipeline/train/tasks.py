@@ -20,9 +20,11 @@ from fusion_pipeline.train.expert_views import ExpertView
 from fusion_pipeline.train.experts import DEFAULT_ALPHAS, Expert, ExpertFit
 from fusion_pipeline.train.folds import inner_folds
 from fusion_pipeline.train.fusing import fuse_experts
+from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.gates.gate import Gate, GateInputs
 from fusion_pipeline.train.gates.registry import make_gate
 from fusion_pipeline.train.labels.choice import FEATURES_ALONE, LabelChoice
+from fusion_pipeline.train.labels.space import NONE
 from fusion_pipeline.train.ledger import Entry
 from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.sightings import expert_entries, features_source, gate_entry_of
@@ -192,7 +194,8 @@ def run_gate(task: GateTask, groups: IntArray | None, *experts: ExpertResult) ->
         fused = gate.fuse(unseen, np.stack(opinions, axis=1))
         predicted = perf_counter()
         known = [expert.entries for expert in experts]
-        entry = gate_entry_of(task.name, gate, known, train, test, len(stores.labels))
+        # By what was asked for, not by what the gate did: only that is a leak on purpose.
+        entry = gate_entry_of(task.name, gate, known, train, test, len(stores.labels), Fusion(task.gate).leaks)
         weights, together = gate.gate_weights(unseen), tuple(learned) if task.joint else ()
         return GateResult(gate, fused, weights, fitted - started, predicted - fitted, (entry,), together)
 
@@ -201,8 +204,9 @@ def _view(stores: AlignedStores, task: ExpertTask) -> ExpertView:
     """Read what an expert sees of all usable rows."""
     if task.expert == CONCAT:
         return ExpertView.of_all({name: stores.features(name) for name in stores.backbones})
-    space = task.labels.space()
-    imagenet = None if space is None else stores.imagenet(task.expert)
+    seen = task.labels.kind != NONE
+    imagenet = stores.imagenet(task.expert) if seen else None
+    space = task.labels.space(stores.imagenet_classes) if seen else None
     return ExpertView.of_one(task.expert, stores.features(task.expert), space, imagenet)
 
 

@@ -159,6 +159,15 @@ def test_a_backbone_that_knows_no_imagenet_classes(tmp_path: Path, monkeypatch: 
     assert "alpha" in line
 
 
+def test_backbones_that_know_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    features, _, labels = telling_data(60)
+    imagenet = {"alpha": make_imagenet(labels, 0), "beta": make_imagenet(labels, 1)[:, :10]}
+    publish(tmp_path / "cache", features, labels, imagenet=imagenet)
+    line = failure(2, "train", "--executor", "loop", "--label-embedding", "learned", "--gate", "average")
+    assert "ImageNet probabilities have shape (60, 10), not (60, 1000)" in line
+
+
 def test_settings_alone_are_a_fusion(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(inputs, "run_training", lambda *arguments: asked.append(arguments[-1]) or 1 / 0)

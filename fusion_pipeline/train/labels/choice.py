@@ -86,8 +86,8 @@ class LabelChoice:
         missing = {"classes_without_vector": len(_read(self.vectors).missing)} if self.kind == GLOVE else {}
         return {**told, **missing}
 
-    def space(self) -> LabelSpace | None:
-        """Return the feature map; None for ``"none"``.
+    def space(self, n_classes: int = IMAGENET_CLASSES) -> LabelSpace | None:
+        """Return the feature map of backbones that know so many classes; None for ``"none"``.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class LabelChoice:
         found = _read(self.vectors) if self.kind == GLOVE else None
         if found is not None and found.sha256 != self.sha256:
             raise StaleError(f"The word vectors {printable(found.source)} changed. Run the command again.")
-        return label_space(self.kind, IMAGENET_CLASSES, self.top, found, self.fine_tuned)
+        return label_space(self.kind, n_classes, self.top, found, self.fine_tuned)
 
 
 FEATURES_ALONE = LabelChoice()
