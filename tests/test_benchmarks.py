@@ -70,7 +70,7 @@ def test_the_store_is_compared_in_all_that_it_does(tmp_path: Path) -> None:
 
 
 def test_an_extraction_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
-    backbones = ["--backbones", "timm:test_resnet", "--together", "timm:test_resnet", "timm:test_efficientnet"]
+    backbones = ["--backbones", "timm:test_resnet", "--together", "timm:test_resnet", "torchvision:shufflenet_v2_x0_5"]
     few = ["--made", "6", "--few", "4", "--many", "8", "--repeat", "1", "--engines", "eager", "--batch-sizes", "2", "4"]
     run = subprocess.run(
         [sys.executable, BENCHMARKS / "extract.py", *backbones, *few, "--device", "cpu", "--scratch", tmp_path],
