@@ -8,6 +8,8 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 
+from threadpoolctl import threadpool_info
+
 ALL = "all"
 
 
@@ -19,6 +21,10 @@ def make_parser(documentation: str | None) -> argparse.ArgumentParser:
 def machine() -> str:
     """Return in one line what the numbers were taken on."""
     return f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def blas_threads() -> str:
+    return f"{max(pool['num_threads'] for pool in threadpool_info())} BLAS threads"
 
 
 def versions(*libraries: str) -> str:

@@ -26,7 +26,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from printing import machine, make_parser, versions
+from printing import blas_threads, machine, make_parser, versions
 from reference_data import THUMBNAILS, Clock, Data, Floats, Ints, read
 from reference_gates import (
     EmbeddingModule,
@@ -40,7 +40,6 @@ from reference_gates import (
 )
 from reference_linear import choose, concatenation, expert, sharpness
 from scipy.special import softmax
-from threadpoolctl import threadpool_info
 
 from fusion_pipeline.train.gates.cnn import ThumbnailGate
 from fusion_pipeline.train.gates.embedding import EmbeddingGate
@@ -99,12 +98,12 @@ def label_columns(data: Data, name: str, labels: str) -> Floats:
     kept = data.imagenet[name].copy()
     np.put_along_axis(kept, np.argsort(kept, axis=1)[:, :-DEFAULT_TOP], 0.0, axis=1)
     kept /= kept.sum(axis=1, keepdims=True)
-    return kept if labels == LEARNED or data.vectors is None else np.asarray(kept @ data.vectors)
+    return kept if labels == LEARNED or data.vectors is None else kept @ data.vectors
 
 
 def fit_experts(labels: str, part: Part, clock: Clock) -> Floats:
     """Fit every backbone with a label embedding; what is returned is no row, but their mean."""
-    return np.mean([fit_backbone(name, part, clock, labels) for name in part.data.features], axis=0)
+    return np.stack([fit_backbone(name, part, clock, labels) for name in part.data.features]).mean(axis=0)
 
 
 def fit_concatenation(method: str, tuned: bool, part: Part, clock: Clock) -> Floats:
@@ -258,7 +257,6 @@ def _chosen(steps: Sequence[Step], wanted: Sequence[str]) -> list[Step]:
 
 def describe(data: Data, fitted: int | None, searched: int) -> Iterator[str]:
     """Yield what a reader needs to know of the numbers, and what is extrapolated from what."""
-    yield f"{versions('numpy', 'scipy', 'scikit-learn', 'torch')}; {_blas_threads()} BLAS threads"
     n, width = len(data.labels), sum(matrix.shape[1] for matrix in data.features.values())
     yield f"{data.name}: {n:,} images, {data.n_classes} classes, {width:,} features of {len(data.features)} backbones"
     outer, inner = len(data.folds), len(data.inner_folds(data.folds[0][0]))
@@ -266,10 +264,6 @@ def describe(data: Data, fitted: int | None, searched: int) -> Iterator[str]:
         yield f"extrapolated: {fitted} of {outer} folds fitted, the others taken to need as long"
     if searched < inner:
         yield f"extrapolated: penalties searched in {searched} of {inner} inner folds, the others taken to need as long"
-
-
-def _blas_threads() -> int:
-    return max(pool["num_threads"] for pool in threadpool_info())
 
 
 def main() -> None:
@@ -286,7 +280,8 @@ def main() -> None:
     options = parser.parse_args()
     started = time.perf_counter()
     data = read(options.cache, options.data, options.label_vectors, options.folds, options.seed)
-    print(machine(), *describe(data, options.fitted_folds, options.searched_folds), sep="\n", flush=True)
+    print(machine(), f"{versions('numpy', 'scipy', 'scikit-learn', 'torch')}; {blas_threads()}", sep="\n", flush=True)
+    print(*describe(data, options.fitted_folds, options.searched_folds), sep="\n", flush=True)
     print(f"read in {time.perf_counter() - started:.1f} s\n", flush=True)
     seconds = 0.0
     for found in fit_all(data, options.rows, options.fitted_folds, options.searched_folds):
