@@ -11,11 +11,11 @@ difference in points, and the seconds of both, measured in this one run on one t
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 
 import numpy as np
+from printing import make_parser
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -50,7 +50,7 @@ def plain(features: np.ndarray, labels: np.ndarray, folds: Folds) -> np.ndarray:
 
 def main() -> None:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--cache", default="cache")
     parser.add_argument("--dataset", default=None)
     parser.add_argument("--folds", type=int, default=2)

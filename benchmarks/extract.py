@@ -17,11 +17,7 @@ alone (on a processor they share it, and neither is reached).
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import io
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -29,31 +25,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from extract_work import Work, first, make_images, path_of, plain_loop
 from PIL import Image
-from safetensors.torch import save_file
+from printing import machine, make_parser, print_parts, reached, verdict, versions
 
 from fusion_pipeline.extract.engines.choice import choose_engine
 from fusion_pipeline.extract.loading.decoders import make_decoder
 from fusion_pipeline.extract.loading.loader import ImageLoader, Job, Task
 from fusion_pipeline.extract.loading.preparation import NetworkInput, Preparation, Prepared
 from fusion_pipeline.extract.meter import Meter
-from fusion_pipeline.extract.networks.backbones import PAPER, Backbone, Preprocessing, find_backbone
+from fusion_pipeline.extract.networks.backbones import PAPER, Backbone, Preprocessing
 from fusion_pipeline.extract.networks.network import Network, build_network, find_preprocessing
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.extract.plan import Plan
-from fusion_pipeline.extract.run import Extraction, extract
-from fusion_pipeline.images.decode import Place
+from fusion_pipeline.extract.run import Extraction
 from fusion_pipeline.images.index import list_image_folder
-from fusion_pipeline.images.listing import ImageListing
-from fusion_pipeline.images.thumbnails import thumbnails
-from fusion_pipeline.store import Cache
 
 LONG_RUN = 5_000
 """Images from which on compile time counts."""
@@ -61,85 +52,6 @@ LONG_RUN = 5_000
 TARGETS = {"xception": 2.2, "resnet50": 2.0}
 ONE_PASS, MEMORY, OF_LIMIT = 1.05, 1.10, 0.9
 SMALL = "timm:test_resnet"
-
-
-@dataclass(frozen=True)
-class Work:
-    """What all parts need.
-
-    Parameters
-    ----------
-    images : ImageListing
-        The photographs.
-    scratch : Path
-        Where weights and caches go.
-    device : str
-    precision : str
-    repeat : int
-        How often both sides are run, in turn.
-    engines : sequence of str
-        Those that are compared.
-    """
-
-    images: ImageListing
-    scratch: Path
-    device: str
-    precision: str
-    repeat: int
-    engines: Sequence[str]
-
-    def backbone(self, name: str) -> Backbone:
-        """Return a backbone with random weights."""
-        record = find_backbone(name, {})
-        path = self.scratch / f"{record.architecture}.safetensors"
-        if not path.exists():
-            save_file(_model(record).state_dict(), path)
-        return find_backbone(name, {name: {"model": record.model, "weights": str(path)}})
-
-    def extract(self, names: Sequence[str], **options: Any) -> Extraction:
-        """Extract into an empty cache."""
-        with tempfile.TemporaryDirectory(dir=self.scratch) as cache:
-            # What random weights give may be too large for float16.
-            chosen = Options(dtype="float32", device=self.device, precision=self.precision, **options)
-            return extract(self.images, [self.backbone(name) for name in names], Cache(cache), chosen)
-
-
-class PlainImages(torch.utils.data.Dataset[tuple[torch.Tensor, str, list[np.ndarray]]]):
-    """Files as a plain loop reads them."""
-
-    def __init__(self, images: ImageListing, transform: Callable[[Image.Image], torch.Tensor]) -> None:
-        self._paths = [images.place(row) for row in range(len(images))]
-        self._transform = transform
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, str, list[np.ndarray]]:
-        content = _path(self._paths[row]).read_bytes()
-        with Image.open(io.BytesIO(content)) as file:
-            image = file.convert("RGB")
-        return self._transform(image), hashlib.sha256(content).hexdigest(), list(thumbnails(image).values())
-
-
-def plain_loop(work: Work, name: str) -> float:
-    """Run a backbone as most would; return images per second."""
-    import timm  # noqa: PLC0415 - takes seconds
-
-    record = work.backbone(name)
-    model = _model(record).eval().to(work.device)
-    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-    loader = torch.utils.data.DataLoader(
-        PlainImages(work.images, transform), batch_size=32, num_workers=os.cpu_count() or 1
-    )
-    started, features, probabilities = time.perf_counter(), [], []
-    with torch.inference_mode():
-        for pixels, _, _ in loader:
-            before = model.forward_head(model.forward_features(pixels.to(work.device)), pre_logits=True)
-            features.append(before.cpu().numpy().astype(np.float16))
-            probabilities.append(model.get_classifier()(before).softmax(dim=1).cpu().numpy().astype(np.float16))
-    with tempfile.TemporaryFile(dir=work.scratch) as file:
-        np.savez(file, features=np.concatenate(features), probabilities=np.concatenate(probabilities))
-    return len(work.images) / (time.perf_counter() - started)
 
 
 def speed(work: Work, name: str) -> Iterator[str]:
@@ -159,11 +71,11 @@ def speed(work: Work, name: str) -> Iterator[str]:
         ratio = statistics.median(ours / theirs for ours, theirs in zip(rates[engine], rates["plain"], strict=True))
         rate = statistics.median(rates[engine])
         long = LONG_RUN / plain / (LONG_RUN / rate + build[engine])
-        wanted = f"at least {TARGETS[name]}" if engine == "compiled" and name in TARGETS else ""  # of the CPU
+        wanted = TARGETS.get(name) if engine == "compiled" else None  # of the CPU
         yield (
             f"{name:<12} {engine:<10} {rate:>7.2f} images/s  {ratio:.2f} times the plain loop; "
             f"with {build[engine]:.0f} s to build it, {long:.2f} times over {LONG_RUN:,} images  "
-            f"{_verdict(long, wanted)}"
+            f"{at_least(long, wanted)}"
         )
     differ = f"{_difference(work, name):.1e} of the greatest"
     yield f"{name:<12} {work.engines[-1]} outputs differ from the eager ones on the CPU by {differ} ({work.precision})"
@@ -181,10 +93,10 @@ def one_pass(work: Work, names: Sequence[str]) -> Iterator[str]:
         forward = result.verdict.stages["forward"].seconds
         alone = len(work.images) / _forward_rate(work, names, engine)
         ratio = work_seconds(result) / alone
-        reached = "reached" if ratio <= ONE_PASS else "MISSED"
         yield (
             f"{engine}: {len(names)} backbones in one pass over {len(work.images):,} images {work_seconds(result):.1f} "
-            f"s, their forward passes alone {alone:.1f} s, ratio {ratio:.3f}; at most {ONE_PASS}: {reached}"
+            f"s, their forward passes alone {alone:.1f} s, ratio {ratio:.3f}; at most {ONE_PASS}: "
+            f"{reached(ratio <= ONE_PASS)}"
         )
         yield f"{engine}: in the pass itself they took {forward:.1f} s, ratio {work_seconds(result) / forward:.3f}"
         yield f"{engine}: opened {result.opens:,} files for {len(work.images):,} images"
@@ -209,7 +121,7 @@ def memory(work: Work, few: int, many: int) -> Iterator[str]:
         peaks[number] = int(done.stdout.split()[-1])
         yield f"{number:>7,} images: {peaks[number] / 1024:,.0f} MiB at most"
     ratio = peaks[many] / peaks[few]
-    yield f"{ratio:.3f} times as much; at most {MEMORY}: {'reached' if ratio <= MEMORY else 'MISSED'}"
+    yield f"{ratio:.3f} times as much; at most {MEMORY}: {reached(ratio <= MEMORY)}"
 
 
 def peak(work: Work) -> Iterator[str]:
@@ -221,16 +133,16 @@ def peak(work: Work) -> Iterator[str]:
 def ceilings(work: Work, names: Sequence[str]) -> Iterator[str]:
     """Yield how near an extraction comes to the lower of what decoding and computing do alone."""
     for chosen in (names[:1], names):
-        verdict = work.extract(chosen).verdict
+        found = work.extract(chosen).verdict
         alone = {"decode": _decode_rate(work, chosen), "forward": _forward_rate(work, chosen)}
-        reached = len(work.images) / verdict.seconds / min(alone.values())
+        share = len(work.images) / found.seconds / min(alone.values())
         limits = ", ".join(f"{what} {rate:,.1f}" for what, rate in alone.items())
-        wanted = f"at least {OF_LIMIT}" if work.device != "cpu" else ""
+        wanted = OF_LIMIT if work.device != "cpu" else None
         yield (
-            f"{_backbones(chosen)}: {len(work.images) / verdict.seconds:,.1f} images/s; alone: {limits}; "
-            f"{reached:.2f} of the lower  {_verdict(reached, wanted)}"
+            f"{_backbones(chosen)}: {len(work.images) / found.seconds:,.1f} images/s; alone: {limits}; "
+            f"{share:.2f} of the lower  {at_least(share, wanted)}"
         )
-        yield f"{_backbones(chosen)}: {verdict.text}"
+        yield f"{_backbones(chosen)}: {found.text}"
 
 
 def _decode_rate(work: Work, names: Sequence[str]) -> float:
@@ -301,7 +213,7 @@ def _difference(work: Work, name: str) -> float:
     prepare = NetworkInput.of(preprocessing)
     images = []
     for row in range(min(8, len(work.images))):
-        with Image.open(_path(work.images.place(row))) as file:
+        with Image.open(path_of(work.images.place(row))) as file:
             images.append(prepare(file.convert("RGB"))[0])
     batch = np.stack(images)
     plans = [Plan("cpu", "eager"), Plan(work.device, work.engines[-1], work.precision, len(batch))]
@@ -315,55 +227,18 @@ def _network(record: Backbone, preprocessing: Preprocessing) -> Network:
     return build_network(record, Path(str(record.weights)), preprocessing.input_size)
 
 
-def _model(record: Backbone) -> Any:
-    import timm  # noqa: PLC0415 - takes seconds
-
-    torch.manual_seed(0)  # type: ignore[no-untyped-call]
-    return timm.create_model(record.architecture, pretrained=False)
-
-
-def _path(place: Place) -> Path:
-    if not isinstance(place, bytes):
-        raise SystemExit("The plain loop reads files, not members of archives. Give a folder with --images.")
-    return Path(os.fsdecode(place))
+def at_least(ratio: float, wanted: float | None) -> str:
+    """Return the verdict; nothing where no target is set."""
+    return "" if wanted is None else verdict(ratio >= wanted, f"at least {wanted}")
 
 
 def _backbones(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} backbones"
 
 
-def _verdict(ratio: float, wanted: str) -> str:
-    if not wanted:
-        return ""
-    return f"({wanted}: {'reached' if ratio >= float(wanted.rsplit(maxsplit=1)[-1]) else 'MISSED'})"
-
-
-def make_images(folder: Path, number: int) -> Path:
-    """Write as many small pictures, all different, in two classes."""
-    rng = np.random.default_rng(0)
-    for row in range(number):
-        path = folder / ("odd" if row % 2 else "even") / f"{row:06}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-        coarse.resize((96, 72), Image.Resampling.BICUBIC).save(path, quality=85)
-    return folder
-
-
-def first(images: ImageListing, number: int) -> ImageListing:
-    """Return some of the images, of all classes."""
-    rows = np.unique(np.linspace(0, len(images) - 1, min(number, len(images))).astype(int))
-    return ImageListing(
-        images.root,
-        images.name,
-        tuple(images.paths[row] for row in rows),
-        tuple(images.labels[row] for row in rows),
-        images.class_names,
-    )
-
-
 def main() -> None:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--images", type=Path, help="a folder of class folders; made-up pictures without it")
     parser.add_argument("--number", type=int, default=256, help="how many of them")
     parser.add_argument("--made", type=int, default=256, help="how many to make up")
@@ -392,7 +267,7 @@ def main() -> None:
         if options.part == "peak":
             print(*peak(work))
             return
-        print(*_describe(work), sep="\n", flush=True)
+        print(*describe(work), sep="\n", flush=True)
         parts = {
             "speed": lambda: (line for backbone in options.backbones for line in speed(work, backbone)),
             "batches": lambda: batches(work, options.backbones, options.batch_sizes),
@@ -400,17 +275,13 @@ def main() -> None:
             "memory": lambda: memory(work, options.few, options.many),
             "ceilings": lambda: ceilings(work, options.together),
         }
-        for part, lines in parts.items():
-            if options.part in ("all", part):
-                print(f"\n{part}", flush=True)
-                for line in lines():
-                    print(f"  {line}", flush=True)
+        print_parts(options.part, parts)
 
 
-def _describe(work: Work) -> Iterator[str]:
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "Pillow"))
-    yield f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, Python {platform.python_version()}"
-    yield f"{libraries}; {work.device}, {work.precision}; {work.repeat} times, in turn"
+def describe(work: Work) -> Iterator[str]:
+    """Yield what a reader needs to know of the numbers."""
+    yield machine()
+    yield f"{versions('torch', 'timm', 'Pillow')}; {work.device}, {work.precision}; {work.repeat} times, in turn"
     yield f"{len(work.images):,} images of {work.images.name}"
 
 

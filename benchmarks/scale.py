@@ -13,10 +13,7 @@ round numbers and nobody's offer.
 
 from __future__ import annotations
 
-import argparse
 import math
-import os
-import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -24,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # also where it is not run as a script
 
+from printing import machine, make_parser
 from scale_cluster import ClusterPlan, cluster_table
 from scale_costs import PAPER_FEATURES, Cost, all_costs
 
@@ -290,11 +288,6 @@ def number(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def describe() -> str:
-    """Return what a reader needs to know of the numbers."""
-    return f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, Python {platform.python_version()}"
-
-
 def measured(sizes: Sequence[int], show: Callable[[str], object]) -> dict[str, Cost]:
     """Measure all costs, show them, and return them by title."""
     found: dict[str, Cost] = {}
@@ -308,7 +301,7 @@ def measured(sizes: Sequence[int], show: Callable[[str], object]) -> dict[str, C
 
 def main() -> None:
     """Print the parts that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("parts", choices=["measure", "plan", "simulate"], nargs="+", metavar="measure|plan|simulate")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[10_000, 30_000, 100_000], help="images to measure with"
@@ -318,7 +311,7 @@ def main() -> None:
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=float, default=field.default)
     options = parser.parse_args()
     assumed = Assumptions(**{field.name: getattr(options, field.name) for field in fields(Assumptions)})
-    print(describe(), flush=True)
+    print(machine(), flush=True)
     costs = measured(options.sizes, show if "measure" in options.parts else lambda _line: None)
     plan = Plan(costs, assumed, options.partition_rows)
     if options.parts != ["measure"]:

@@ -13,22 +13,20 @@ cache ls`` shows.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
 import os
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import zarr
+from printing import machine, make_parser, reached, versions
 
 from fusion_pipeline.store import Cache, Store
 from fusion_pipeline.store.care.verify import verify
@@ -98,8 +96,8 @@ class Pair:
 
     def _verdict(self, ratio: float, seconds: float) -> str:
         if math.isfinite(self.limit):
-            return f"{seconds:.2f} s, at most {self.limit:.2f}: {'reached' if seconds <= self.limit else 'MISSED'}"
-        return f"at least {self.least}: {'reached' if ratio >= self.least else 'MISSED'}" if self.least else ""
+            return f"{seconds:.2f} s, at most {self.limit:.2f}: {reached(seconds <= self.limit)}"
+        return f"at least {self.least}: {reached(ratio >= self.least)}" if self.least else ""
 
 
 def write_store(folder: Path, features: np.ndarray, partition_rows: int) -> Store:
@@ -220,9 +218,8 @@ def make_many(folder: Path, stores: int) -> None:
 def describe(features: np.ndarray, repeat: int) -> Iterator[str]:
     """Yield what a reader needs to know of the numbers."""
     rows, columns = features.shape
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "zarr", "google-crc32c"))
-    yield f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, Python {platform.python_version()}"
-    yield f"{libraries}; each pair {repeat} times, in turn"
+    yield machine()
+    yield f"{versions('numpy', 'zarr', 'google-crc32c')}; each pair {repeat} times, in turn"
     yield f"{rows:,} x {columns:,} {features.dtype}, {features.nbytes / 1e6:.0f} MB"
 
 
@@ -235,7 +232,7 @@ def heading(partition_rows: int) -> str:
 
 def main() -> None:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, default=32_768)
     parser.add_argument("--partition-rows", type=int, nargs="+", default=[PARTITION_ROWS, 1024])
     parser.add_argument("--stores", type=int, default=1_000)

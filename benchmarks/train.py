@@ -1,17 +1,22 @@
-"""Compare the solvers of stage two with scikit-learn's on the same made-up features.
+"""Compare stage two with scikit-learn: its solvers on made-up features, and all of a benchmark on those of a cache.
 
 Run it on an idle machine; sizes are options::
 
     python benchmarks/train.py
     python benchmarks/train.py --part svm --rows 4000 --classes 102
     python benchmarks/train.py --part growth --sizes 1000 2000 4000 8000
+    python benchmarks/train.py --part benchmark --cache cache --data flowers17 --label-vectors glove.6B.100d.txt
 
 Features are of low rank with classes in it, and a little noise in every direction; they are cut off at zero and stored
 as float16, as those of real backbones are, and block-normalised when they are used; for ``logistic`` columns vary by 1
 on average. Both sides solve the same problem, and the objectives that they reach are printed beside the seconds. The
 parts: ``svm``, LinearSVC on all features, which is fitted for some classes and extrapolated to all; ``logistic``,
 LogisticRegression on all features and on one backbone's; ``growth``, seconds against rows, with the exponent that fits
-them; ``memory``, the peak of a process that makes the Gram and solves with it.
+them; ``memory``, the peak of a process that makes the Gram and solves with it; ``benchmark``, all rows of ``fusion
+benchmark`` against ``benchmarks/reference.py``, which fits the same rows one after another, and of which only some
+folds are run: what is extrapolated from what is printed. Peak memory is that of all its processes together, without
+what a made-up data set of a few images takes. Without ``--cache`` this part runs on that data set alone, which shows
+that both sides run; it then has to be asked for.
 
 Holding the rows, which for many features means their inner products, serves every fold, penalty and kind of model: its
 seconds are printed apart, and the ratios are given with them, which is what counts, and without.
@@ -20,8 +25,6 @@ seconds are printed apart, and the ratios are given with them, which is what cou
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -30,14 +33,15 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from made import make_features
+from printing import blas_threads, machine, make_parser, print_parts, verdict, versions
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
-from threadpoolctl import threadpool_info
+from whole import Source, whole_benchmark
 
 from fusion_pipeline.train.solvers.gram import Gram
 from fusion_pipeline.train.solvers.parts import Part
@@ -80,26 +84,11 @@ class Work:
         """All backbones together."""
         return sum(self.widths)
 
-
-def make_features(rows: int, widths: Sequence[int], classes: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return features (rows, width), float16, of each backbone, and labels (rows,) that they tell apart in part."""
-    rng = np.random.default_rng(0)
-    labels = rng.permutation(np.arange(rows) % classes)
-    rank = min(256, *widths)
-    hidden = rng.standard_normal((classes, rank))[labels] + 1.5 * rng.standard_normal((rows, rank))
-    return [_features(rng, hidden.astype(np.float32), width) for width in widths], labels
-
-
-def _features(rng: np.random.Generator, hidden: np.ndarray, width: int) -> np.ndarray:
-    found = np.empty((len(hidden), width), np.float16)
-    for start in range(0, width, 256):  # the peak of making features must not hide that of solving
-        columns = found[:, start : start + 256]
-        mixing = rng.standard_normal((hidden.shape[1], columns.shape[1]), np.float32) / np.float32(
-            hidden.shape[1] ** 0.5
-        )
-        noise = 0.3 * rng.standard_normal(columns.shape, np.float32)
-        columns[...] = np.maximum(hidden @ mixing + noise, 0.0)
-    return found
+    @property
+    def text(self) -> str:
+        """One line."""
+        sizes = f"{self.rows:,} rows, {self.features:,} features of {len(self.widths)} backbones"
+        return f"{sizes}, {self.classes} classes"
 
 
 def svm(work: Work) -> Iterator[str]:
@@ -271,44 +260,45 @@ def times(theirs: float, holding: float, solving: float, wanted: float) -> str:
     return f"{ratio:.1f} times faster  {judged}; {theirs / solving:.1f} without the holding of the rows"
 
 
-def verdict(reached: bool, wanted: str) -> str:
-    return f"({wanted}: {'reached' if reached else 'MISSED'})"
-
-
 def main() -> None:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["all", "svm", "logistic", "growth", "memory", "peak"], default="all")
+    options = _options()
+    work = Work(options.rows, options.widths, options.classes, options.reference_classes, options.repeat)
+    if options.part == "peak":
+        print(*peak(work))
+        return
+    source = Source(options.cache, options.data, options.label_vectors) if options.cache else None
+    parts: dict[str, Callable[[], Iterator[str]]] = {
+        "svm": lambda: svm(work),
+        "logistic": lambda: logistic(work),
+        "growth": lambda: growth(work, options.sizes),
+        "memory": lambda: memory(work),
+    }
+    if source is not None or options.part == "benchmark":
+        parts["benchmark"] = lambda: whole_benchmark(source, options.reference_folds, options.reference_inner_folds)
+    print(machine(), f"{versions('numpy', 'scipy', 'scikit-learn', 'torch')}; {blas_threads()}", sep="\n", flush=True)
+    if options.part != "benchmark":
+        print(work.text, flush=True)
+    print_parts(options.part, parts)
+
+
+def _options() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    chosen = ["all", "svm", "logistic", "growth", "memory", "benchmark", "peak"]
+    parser.add_argument("--part", choices=chosen, default="all")
     parser.add_argument("--rows", type=int, default=4_000)
     parser.add_argument("--classes", type=int, default=102)
     parser.add_argument("--widths", type=int, nargs="+", default=[2048, 2048, 2048, 4096, 4096])
     parser.add_argument("--reference-classes", type=int, default=4, help="those that LinearSVC is fitted for")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 2_000, 4_000, 8_000], help="rows, for growth")
     parser.add_argument("--repeat", type=int, default=1)
-    options = parser.parse_args()
-    work = Work(options.rows, options.widths, options.classes, options.reference_classes, options.repeat)
-    if options.part == "peak":
-        print(*peak(work))
-        return
-    print(*_describe(work), sep="\n", flush=True)
-    parts = {
-        "svm": lambda: svm(work),
-        "logistic": lambda: logistic(work),
-        "growth": lambda: growth(work, options.sizes),
-        "memory": lambda: memory(work),
-    }
-    for part, lines in parts.items():
-        if options.part in ("all", part):
-            print(f"\n{part}", flush=True)
-            for line in lines():
-                print(f"  {line}", flush=True)
-
-
-def _describe(work: Work) -> Iterator[str]:
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn"))
-    yield f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, Python {platform.python_version()}"
-    yield f"{libraries}; {max(pool['num_threads'] for pool in threadpool_info())} BLAS threads"
-    yield f"{work.rows:,} rows, {work.features:,} features of {len(work.widths)} backbones, {work.classes} classes"
+    of_all = parser.add_argument_group("of part benchmark")
+    of_all.add_argument("--cache", help="where the stores are; without it a small data set is made up")
+    of_all.add_argument("--data", help="data set in the cache, which may be left out if it has one")
+    of_all.add_argument("--label-vectors", help="word vectors in GloVe's text format")
+    of_all.add_argument("--reference-folds", type=int, default=1, help="outer folds that the reference fits")
+    of_all.add_argument("--reference-inner-folds", type=int, default=1, help="those that it searches penalties in")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

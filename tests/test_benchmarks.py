@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fusion_pipeline.train.rows import all_rows
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = ["--rows", "2048", "--partition-rows", "512", "--repeat", "1", "--stores", "20"]
 
@@ -70,7 +72,7 @@ def test_the_store_is_compared_in_all_that_it_does(tmp_path: Path) -> None:
 
 
 def test_an_extraction_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
-    backbones = ["--backbones", "timm:test_resnet", "--together", "timm:test_resnet", "timm:test_efficientnet"]
+    backbones = ["--backbones", "timm:test_resnet", "--together", "timm:test_resnet", "torchvision:shufflenet_v2_x0_5"]
     few = ["--made", "6", "--few", "4", "--many", "8", "--repeat", "1", "--engines", "eager", "--batch-sizes", "2", "4"]
     run = subprocess.run(
         [sys.executable, BENCHMARKS / "extract.py", *backbones, *few, "--device", "cpu", "--scratch", tmp_path],
@@ -110,3 +112,39 @@ def test_solvers_are_compared_with_those_of_scikit_learn() -> None:
         "logistic",
     ]
     assert re.search(r"[\d.]+ times the features, of which n x n numbers are [\d.]+  \(at most 2: \w+\)", run.stdout)
+
+
+@pytest.mark.slow
+def test_a_whole_benchmark_is_compared_with_plain_scripts_that_fit_the_same_rows() -> None:
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS / "train.py", "--part", "benchmark"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=480,
+    )
+    assert "extrapolated: 1 of 2 folds fitted" in run.stdout
+    assert "extrapolated: penalties searched in 1 of 5 inner folds" in run.stdout
+    reference = re.findall(r"^  reference: (.+?) {2,}[\d.]+ % of 12 +[\d.]+ s, of which", run.stdout, re.MULTILINE)
+    both = re.findall(r"^  (.+?) +[\d.]+ +[\d.]+$", run.stdout, re.MULTILINE)
+    assert reference == both == [row.text for row in all_rows(["backbone1", "backbone2"])]
+    assert re.search(r"fusion benchmark [\d.]+ s  \(under 300 s: (reached|MISSED)\)", run.stdout)
+    assert re.search(r"[\d.]+ times faster  \(at least 10: (reached|MISSED)\)", run.stdout)
+    assert re.search(r"memory: [\d,]+ MiB in \d+ processes at most, of which a made-up data set", run.stdout)
+    assert re.search(r"0.00 times the features beyond the made-up data set  \(at most 2: reached\)", run.stdout)
+
+
+@pytest.mark.slow
+def test_rows_of_the_reference_can_be_chosen_and_come_after_what_they_need(tmp_path: Path) -> None:
+    program = f"from made import *; make_cache(Path({str(tmp_path)!r}), 24, (6, 8), 2)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=BENCHMARKS, timeout=120)
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS / "reference.py", "--cache", tmp_path, "--rows", "stacking", "concat-soft*"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    rows = re.findall(r"^(\S+(?: \(paper\))?) +[\d.]+ % of 24 +[\d.]+ s$", run.stdout, re.MULTILINE)
+    assert rows == ["backbone1", "backbone2", "concat-softmax", "concat-softmax (paper)", "stacking"]
+    assert "extrapolated" not in run.stdout

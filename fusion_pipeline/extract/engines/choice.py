@@ -19,15 +19,15 @@ from fusion_pipeline.extract.plan import Plan
 CPU_BATCH_SIZE = 8
 """What layers hand on still fits into a processor's cache; large batches go through memory between all layers."""
 
-COMPILED_GAIN = 1.25
+COMPILED_GAIN = 1.15
 """About how many times as fast as eager a compiled network is; `benchmarks/extract.py` prints it."""
 
-COMPILE_SECONDS = 40.0
-"""About how long a network is compiled: half a minute to a minute."""
+COMPILE_SECONDS = 30.0
+"""About how long a network is compiled: twenty to forty seconds."""
 
-# An eager network does some 2e10 multiply-adds a second on each thread of an ordinary processor, so that work of 4e12
-# takes it three minutes: from then on the time to compile it is won back.
-_WORTH_COMPILING = 4e12
+# An eager network does some 2e10 multiply-adds a second on each thread of an ordinary processor, so that work of 8e12
+# takes it seven minutes: from then on the time to compile it is won back.
+_WORTH_COMPILING = 8e12
 
 
 class Choice(NamedTuple):
@@ -91,7 +91,7 @@ def choose_engine(
         except NotCompiledError as error:
             if plan.engine == "compiled":
                 raise _refusal(name, str(error)) from None
-            tell(f"{printable(name)}: not compiled, for {printable(str(error))}; this takes about a quarter longer.")
+            tell(f"{printable(name)}: not compiled, for {printable(str(error))}; this takes about a sixth longer.")
     return EagerEngine(network, preprocessing, plan.device, batch_size=batch_size, precision=plan.precision, tell=tell)
 
 

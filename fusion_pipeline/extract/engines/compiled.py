@@ -32,9 +32,8 @@ class NotCompiledError(Exception):
 class CompiledEngine(Engine):
     """Runs a network that `torch.compile` made one program of.
 
-    Its weights are constants of the program (they are frozen): batch norms are folded into convolutions, which are
-    fused with what follows them. A network with depthwise convolutions, which are slower so, is compiled with its
-    weights as they are.
+    Its weights are constants of the program (they are frozen), and convolutions are fused with what follows them. A
+    network with depthwise convolutions, which are slower so, is compiled with its weights as they are.
 
     Every batch is filled up to the same number of images, for another shape would be compiled again; the rest of what
     comes out is thrown away.

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fusion_pipeline.errors import UsageError, printable
 from fusion_pipeline.extract.networks.backbones import Backbone, Preprocessing
+from fusion_pipeline.extract.networks.folding import fold_batch_norms
 from fusion_pipeline.extract.networks.models import construct, implied_arguments, own_preprocessing
 from fusion_pipeline.extract.networks.taps import tap
 from fusion_pipeline.extract.networks.weights import fit_tensors, load_tensors
@@ -219,7 +220,9 @@ def build_untrained(backbone: Backbone, input_size: int) -> Network:
 
 def _tapped(module: nn.Module, backbone: Backbone, input_size: int) -> Network:
     try:
-        return Network(*tap(module, backbone), input_size)
+        tapped, classifier = tap(module.eval(), backbone)
+        fold_batch_norms(tapped, _probe(input_size)[:1])
+        return Network(tapped, classifier, input_size)
     except (AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0][:120].rstrip(". ") or type(error).__name__
         raise UsageError(
