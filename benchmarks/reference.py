@@ -177,9 +177,10 @@ def all_steps(data: Data) -> Iterator[Step]:
     """Yield every row in the order of the table, and the experts with label embeddings before those that fuse them."""
     for name in data.features:
         yield Step(name, partial(fit_backbone, name))
-    for method in ("concat-svm", "concat-pca-svm", "concat-softmax"):
+    for method in ("concat-svm", "concat-pca-svm"):
         yield Step(method, partial(fit_concatenation, method, True))
         yield Step(f"{method} (paper)", partial(fit_concatenation, method, False))
+    yield Step("concat-softmax", partial(fit_concatenation, "concat-softmax", True))
     singles = tuple(data.features)
     for method in ("average", "logit-average", "calibrated-average"):
         yield Step(method, partial(fit_average, method), singles)

@@ -182,8 +182,8 @@ def sharpness(values: Floats, y: Ints) -> float:
     return float(np.exp(minimize_scalar(nll, bounds=(-3.0, 3.0), method="bounded").x))
 
 
-def regressions(penalties: Sequence[float] = DEFAULT_ALPHAS) -> list[Any]:
-    return [LogisticRegression(C=1 / penalty, max_iter=1000) for penalty in penalties]
+def regressions() -> list[Any]:
+    return [LogisticRegression(C=1 / penalty, max_iter=1000) for penalty in DEFAULT_ALPHAS]
 
 
 def expert(width: int, shares: Sequence[float]) -> list[Family]:
@@ -196,8 +196,7 @@ def expert(width: int, shares: Sequence[float]) -> list[Family]:
 def concatenation(method: str, widths: Sequence[int], seed: int, *, tuned: bool) -> Family:
     """Return the family of a row called concat."""
     if method == "concat-softmax":
-        normaliser = BlockNormaliser(widths, COMPONENTS) if tuned else FunctionTransformer()
-        return Family(lambda _rows: clone(normaliser), regressions() if tuned else regressions([1.0]))
+        return Family(lambda _rows: BlockNormaliser(widths, COMPONENTS), regressions())
     normaliser = BlockNormaliser(widths) if tuned else FunctionTransformer()
     svms = [LinearSVC(C=cost, random_state=seed) for cost in (COSTS if tuned else [1.0])]
     if method == "concat-svm":
