@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from fusion_pipeline.errors import UnusableDataError, UsageError, printable
-from fusion_pipeline.train.experts import (
-    DEFAULT_ALPHAS,
-    Expert,
-    ExpertFit,
-    Scaling,
-    Standardiser,
-    first_not_finite,
-    fit_expert,
+from fusion_pipeline.errors import UsageError, printable
+from fusion_pipeline.train.checked import (
+    Matrix,
+    check_names,
+    checked_labels,
+    checked_matrices,
+    checked_penalties,
+    checked_seed,
+    gate_inputs,
+    same_rows,
 )
+from fusion_pipeline.train.experts import Expert, ExpertFit, Scaling, Standardiser, fit_expert
 from fusion_pipeline.train.folds import check_classes
 from fusion_pipeline.train.gates.gate import FloatArray, Gate, GateInputs
 from fusion_pipeline.train.gates.registry import make_gate
 from fusion_pipeline.train.labels.space import DEFAULT_TOP, NONE, LabelSpace, label_space
 from fusion_pipeline.train.labels.vectors import LabelVectors
-
-Matrix = NDArray[np.floating]
 
 
 class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is not annotated
@@ -133,13 +132,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             If there are no word vectors, or not as they should be.
         """
         gate = make_gate(self.gate)
-        seed = _seed(self.seed)
-        matrices = _matrices(X)
-        classes, labels = _labels(y)
-        n = _check_rows({**matrices, "y": labels})
+        seed = checked_seed(self.seed)
+        matrices = checked_matrices(X)
+        classes, labels = checked_labels(y)
+        n = same_rows({**matrices, "y": labels})
         check_classes(labels, [str(label) for label in classes], folds=1)
-        inputs = _gate_inputs(gate, n, matrices, thumbnails)
-        alphas = _alphas(self.alphas)
+        inputs = gate_inputs(gate, n, matrices, thumbnails)
+        alphas = checked_penalties(self.alphas)
         space = self._label_space(matrices, imagenet)
         # One BLAS thread, as in the tasks: the same bytes everywhere, and threads would only wait for each other.
         with threadpool_limits(1):
@@ -239,8 +238,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         self, X: Mapping[str, ArrayLike], thumbnails: ArrayLike | None
     ) -> tuple[GateInputs, dict[str, Matrix]]:
         check_is_fitted(self)
-        found = _matrices(X)
-        _check_backbones(set(found), self.backbones_)
+        found = checked_matrices(X)
+        check_names(set(found), self.backbones_)
         matrices = {name: found[name] for name in self.backbones_}
         for name, n_features in self.n_features.items():
             if matrices[name].shape[1] != n_features:
@@ -248,7 +247,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
                     f"Backbone '{printable(name)}' has {matrices[name].shape[1]} features, but the model was fitted on "
                     f"{n_features}. Give features of the same layer."
                 )
-        return _gate_inputs(self.gate_, _check_rows(matrices), matrices, thumbnails), matrices
+        return gate_inputs(self.gate_, same_rows(matrices), matrices, thumbnails), matrices
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "experts_")
@@ -289,69 +288,6 @@ def _fused_jointly(
     return train_jointly(fits, gate, seen, inputs, labels, seed)
 
 
-def _seed(seed: Any) -> int:
-    if not isinstance(seed, Integral) or seed < 0:
-        raise UsageError(f"seed={seed!r} was given. A whole number from 0 on is needed, so that fits can be repeated.")
-    return int(seed)
-
-
-def _labels(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the classes, sorted, and each row's position in them."""
-    try:
-        values = column_or_1d(y)
-        classes, labels = np.unique(values, return_inverse=True)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"y is not one label for each row: {printable(str(error))}.") from None
-    if values.dtype.kind in "fc" and not np.isfinite(values).all():
-        raise UsageError("y has a label that is not a finite number. Drop its row, or give it a class.")
-    return classes, labels
-
-
-def _alphas(alphas: Sequence[float] | None) -> tuple[float, ...]:
-    """Return the penalties to choose from."""
-    try:
-        found = DEFAULT_ALPHAS if alphas is None else tuple(float(alpha) for alpha in alphas)
-    except (TypeError, ValueError):
-        found = ()
-    if not found or not all(0 < alpha < float("inf") for alpha in found):
-        raise UsageError(f"Penalties must be positive numbers, at least one, but alphas={alphas!r} was given.")
-    return found
-
-
-def _matrices(X: Mapping[str, ArrayLike]) -> dict[str, Matrix]:
-    """Return the features by backbone as floating matrices without NaN or infinity."""
-    if not isinstance(X, Mapping) or not X:
-        raise UsageError('Give features as a mapping with one matrix per backbone, as {"xception": features}.')
-    matrices: dict[str, Matrix] = {}
-    for name, values in X.items():
-        matrix = _numbers(name, values)
-        if matrix.ndim != 2 or 0 in matrix.shape:
-            raise UsageError(f"Features of '{printable(name)}' have shape {matrix.shape}, not (rows, features).")
-        matrices[name] = matrix
-        row = first_not_finite(matrices[name])
-        if row is not None:
-            raise UnusableDataError(
-                f"Features of '{printable(name)}' are not finite in row {row}. Mend or drop the row."
-            )
-    return matrices
-
-
-def _numbers(name: str, values: ArrayLike) -> Matrix:
-    matrix = np.asarray(values)
-    if matrix.dtype.kind not in "fiub":
-        raise UsageError(f"Features of '{printable(name)}' are of dtype {matrix.dtype}. Give real numbers.")
-    return matrix if matrix.dtype.kind == "f" else matrix.astype(np.float64)
-
-
-def _check_rows(arrays: Mapping[str, NDArray[Any]]) -> int:
-    """Return the number of rows that all arrays have."""
-    counts = {name: len(array) for name, array in arrays.items()}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{printable(name)} {count}" for name, count in counts.items())
-        raise UsageError(f"All inputs need the same number of rows, but they have: {listed}.")
-    return next(iter(counts.values()))
-
-
 def _expert_inputs(
     matrices: Mapping[str, Matrix], space: LabelSpace | None, imagenet: Mapping[str, ArrayLike] | None
 ) -> dict[str, Matrix]:
@@ -368,30 +304,7 @@ def _imagenet(matrices: Mapping[str, Matrix], imagenet: Mapping[str, ArrayLike] 
     """Return the ImageNet probabilities of the backbones of `matrices`."""
     if imagenet is None:
         raise UsageError("A label embedding needs ImageNet probabilities: give imagenet, one matrix per backbone.")
-    found = _matrices(imagenet)
-    _check_backbones(set(found), tuple(matrices), "ImageNet probabilities")
-    _check_rows({**matrices, **{f"imagenet of {name}": matrix for name, matrix in found.items()}})
+    found = checked_matrices(imagenet)
+    check_names(set(found), tuple(matrices), "ImageNet probabilities")
+    same_rows({**matrices, **{f"imagenet of {name}": matrix for name, matrix in found.items()}})
     return found
-
-
-def _check_backbones(found: set[str], expected: Sequence[str], what: str = "features") -> None:
-    missing = [name for name in expected if name not in found]
-    extra = sorted(found.difference(expected))
-    if missing or extra:
-        wrong = [f"lack '{printable(name)}'" for name in missing] + [
-            f"have '{printable(name)}' too many" for name in extra
-        ]
-        raise UsageError(f"The {what} {' and '.join(wrong)}; the model needs exactly: {', '.join(expected)}.")
-
-
-def _gate_inputs(gate: Gate, n: int, matrices: Mapping[str, Matrix], thumbnails: ArrayLike | None) -> GateInputs:
-    """Return what `gate` looks at, and no more."""
-    features = tuple(matrices.values()) if gate.looks_at_features else ()
-    if gate.thumbnail_size is None:
-        return GateInputs(n, features)
-    shape = (n, gate.thumbnail_size, gate.thumbnail_size, 3)
-    pictures = None if thumbnails is None else np.asarray(thumbnails)
-    if pictures is None or pictures.shape != shape or pictures.dtype != np.uint8:
-        found = "none were given" if pictures is None else f"got {pictures.shape} {pictures.dtype}"
-        raise UsageError(f"Gate '{gate.name}' needs thumbnails of shape {shape} and dtype uint8, but {found}.")
-    return GateInputs(n, features, pictures)
