@@ -16,7 +16,7 @@ from fusion_pipeline.train.keeping import from_piece, to_piece
 from fusion_pipeline.train.ledger import Ledger, Source, check
 from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.sightings import features_source
-from tests.train.made import make_aligned
+from tests.train.made import make_aligned, make_features, make_labels, publish
 
 SPLIT = Split(2, 3)
 
@@ -63,6 +63,24 @@ def test_it_says_who_saw_what(aligned: Aligned, method: str) -> None:
     ledger = Ledger.of(len(aligned.open().labels), entries, sources)
     assert check(ledger) == []
     assert {row for entry in entries if entry.scored for row in entry.predicts.rows.tolist()} == set(range(ledger.n))
+
+
+@pytest.mark.parametrize("method", CONCATS)
+@pytest.mark.parametrize("mode", ["tuned", "paper"])
+@pytest.mark.parametrize("width", [5, 90], ids=["fewer columns than rows", "more"])
+def test_changing_test_rows_changes_no_fitted_byte(tmp_path: Path, method: str, mode: str, width: int) -> None:
+    """Some test rows change; what the others are told, and all that the training rows say of each other, does not."""
+    labels = make_labels(12, 3)
+    features = {name: make_features(labels, width, seed) for seed, name in enumerate(("alpha", "beta"))}
+    _, test = SPLIT.parts(labels)[0]
+    changed = {name: matrix.copy() for name, matrix in features.items()}
+    for matrix in changed.values():
+        matrix[test[::2]] = 9
+    found = []
+    for folder, matrices in (("one", features), ("two", changed)):
+        result = run_concat(task(Aligned.of(publish(tmp_path / folder, matrices, labels)), method, mode))
+        found.append((result.penalty, result.out_of_fold.tobytes(), result.probabilities[1::2].tobytes()))
+    assert found[0] == found[1]
 
 
 def test_what_it_found_can_be_kept(aligned: Aligned, tmp_path: Path) -> None:
