@@ -22,6 +22,7 @@ from fusion_pipeline.images.inputs import list_images
 from fusion_pipeline.images.thumbnails import thumbnail
 from fusion_pipeline.store import Cache
 from fusion_pipeline.train.duplicates import find_duplicates
+from tests.commands.made import fusion
 
 pytestmark = [
     pytest.mark.real,
@@ -143,3 +144,22 @@ def test_features_of_photographs_however_they_come(real: Path, flowers: Path, tm
     assert (again.opens, again.backbones[0].computed) == (34, 0)
     features = [result.backbones[0].store.read("features") for result in (first, again)]
     np.testing.assert_array_equal(*features)
+
+
+def test_shuffled_labels_of_photographs_are_chance(real: Path, flowers: Path, tmp_path: Path) -> None:
+    """Of 340 photographs in 17 classes; every row of the table, with near-duplicates on one side of each split."""
+    listing = list_images(flowers / "official")
+    chosen = range(0, 1360, 4)
+    shuffled = np.random.default_rng(0).permutation([listing.class_names[listing.labels[row]] for row in chosen])
+    table = flowers / "official" / "shuffled.csv"
+    rows = [f"{listing.sample_ids[row]},{label}" for row, label in zip(chosen, shuffled, strict=True)]
+    table.write_text("\n".join(["path,label", *rows]) + "\n")
+    backbones, cache = [load_backbone(real, name) for name in RIGHT_OF_100], tmp_path / "cache"
+    made = extract(list_images(table), backbones, Cache(cache), Options(device="cpu"))
+    where = ("--cache", str(cache), "--runs", str(tmp_path / "runs"), "--dataset", made.index.store.dataset)
+    found = fusion("benchmark", *where, "--label-embedding", "learned", "--executor", "loop", "--json")
+    assert found.code == 0, found
+    scored = found.document["rows"]
+    assert {(row["method"], row["label_embedding"]) for row in scored} >= {("cnn64", "none"), ("cnn64", "learned")}
+    assert len(scored) == 19
+    assert [row for row in scored if not row["ci95"][0] <= 1 / 17 <= row["ci95"][1]] == []
