@@ -159,6 +159,7 @@ def test_a_backbone_with_the_name_of_a_row_is_refused(tmp_path: Path) -> None:
         run(stores, tmp_path / "runs", [RowName("backbone", "concat-svm")], labels={"none": LabelChoice()})
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_chance(tmp_path: Path) -> None:
     """Of every row there is; labels in their order show that the same features could have told them."""
     labels = make_labels(40, 3, seed=5)
