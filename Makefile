@@ -22,7 +22,7 @@ unit: $(VENV)/.dev  ## all tests and doctests, warnings as errors
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 soak: $(VENV)/.soak  ## every fault of tests/faults/README.md at every moment, in half an hour; prints how many were survived
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "soak or not soak" tests/faults tests/store tests/extract
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "soak or not soak" tests/faults tests/store tests/extract tests/train/gates
 
 docs: $(VENV)/.dev  ## write docs/commands.md anew from --help
 	$(BIN)/python docs/make_commands.py

@@ -18,16 +18,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fusion_pipeline.store import Cache, Store
     from fusion_pipeline.train.classifier import FusionClassifier
+    from fusion_pipeline.train.expert_classifier import ExpertClassifier
+    from fusion_pipeline.train.gate_classifier import GateClassifier
+    from fusion_pipeline.train.side_by_side import SideBySide
 
 __version__ = "0.1.0"
 
-__all__ = ["Cache", "FusionClassifier", "Store", "__version__"]
+__all__ = ["Cache", "ExpertClassifier", "FusionClassifier", "GateClassifier", "SideBySide", "Store", "__version__"]
 
 # Imported on first use: `fusion --help` must answer without loading zarr, torch or scikit-learn.
 _HOMES = {
     "Cache": "fusion_pipeline.store",
     "Store": "fusion_pipeline.store",
+    "ExpertClassifier": "fusion_pipeline.train.expert_classifier",
     "FusionClassifier": "fusion_pipeline.train.classifier",
+    "GateClassifier": "fusion_pipeline.train.gate_classifier",
+    "SideBySide": "fusion_pipeline.train.side_by_side",
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
 from fusion_pipeline.extract.networks.backbones import Backbone, find_backbone
 from fusion_pipeline.extract.options import Options
@@ -22,6 +23,8 @@ from fusion_pipeline.images.inputs import list_images
 from fusion_pipeline.images.thumbnails import thumbnail
 from fusion_pipeline.store import Cache
 from fusion_pipeline.train.duplicates import find_duplicates
+from fusion_pipeline.train.statistics.holm import holm
+from tests.commands.made import fusion
 
 pytestmark = [
     pytest.mark.real,
@@ -143,3 +146,27 @@ def test_features_of_photographs_however_they_come(real: Path, flowers: Path, tm
     assert (again.opens, again.backbones[0].computed) == (34, 0)
     features = [result.backbones[0].store.read("features") for result in (first, again)]
     np.testing.assert_array_equal(*features)
+
+
+def test_shuffled_labels_of_photographs_are_chance(real: Path, flowers: Path, tmp_path: Path) -> None:
+    """Of 170 photographs in 17 classes; every row of the table, with near-duplicates on one side of each split.
+
+    Nineteen rows have nineteen occasions to be off by luck, so that their intervals hold together, by Holm.
+    """
+    listing = list_images(flowers / "official")
+    chosen = range(0, 1360, 8)
+    shuffled = np.random.default_rng(0).permutation([listing.class_names[listing.labels[row]] for row in chosen])
+    table = flowers / "official" / "shuffled.csv"
+    rows = [f"{listing.sample_ids[row]},{label}" for row, label in zip(chosen, shuffled, strict=True)]
+    table.write_text("\n".join(["path,label", *rows]) + "\n")
+    backbones, cache = [load_backbone(real, name) for name in RIGHT_OF_100], tmp_path / "cache"
+    made = extract(list_images(table), backbones, Cache(cache), Options(device="cpu"))
+    where = ("--cache", str(cache), "--runs", str(tmp_path / "runs"), "--dataset", made.index.store.dataset)
+    found = fusion("benchmark", *where, "--label-embedding", "learned", "--executor", "loop", "--json")
+    assert found.code == 0, found
+    scored = found.document["rows"]
+    assert {(row["method"], row["label_embedding"]) for row in scored} >= {("cnn64", "none"), ("cnn64", "learned")}
+    assert len(scored) == 19
+    assert {row["n"] for row in scored} == {170}
+    unlikely = holm([float(binomtest(row["correct"], row["n"], 1 / 17).pvalue) for row in scored])
+    assert min(unlikely) > 0.05, [(row["method"], row["accuracy"]) for row in scored]

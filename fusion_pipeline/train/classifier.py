@@ -14,16 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from fusion_pipeline.errors import UsageError, printable
-from fusion_pipeline.train.arguments import (
+from fusion_pipeline.train.checked import (
     Matrix,
-    check_backbones,
-    classes_and_labels,
-    common_rows,
-    feature_matrices,
+    check_names,
+    checked_imagenet,
+    checked_labels,
+    checked_matrices,
+    checked_penalties,
+    checked_seed,
     gate_inputs,
-    imagenet_matrices,
-    positive_penalties,
-    whole_seed,
+    same_rows,
 )
 from fusion_pipeline.train.expert_sets import CONCAT, SINGLES, expert_names
 from fusion_pipeline.train.expert_views import ExpertView
@@ -140,13 +140,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             If there are no word vectors, or not as they should be.
         """
         gate = make_gate(self.gate)
-        seed = whole_seed(self.seed)
-        matrices = feature_matrices(X)
-        classes, labels = classes_and_labels(y)
-        names, n = expert_names(tuple(matrices), self.experts), common_rows({**matrices, "y": labels})
+        seed = checked_seed(self.seed)
+        matrices = checked_matrices(X)
+        classes, labels = checked_labels(y)
+        names, n = expert_names(tuple(matrices), self.experts), same_rows({**matrices, "y": labels})
         check_classes(labels, [str(label) for label in classes], folds=1)
         inputs = gate_inputs(gate, n, matrices, thumbnails)
-        alphas = positive_penalties(self.alphas)
+        alphas = checked_penalties(self.alphas)
         space = self._label_space(matrices, imagenet)
         # One BLAS thread, as in the tasks: the same bytes everywhere, and threads would only wait for each other.
         with threadpool_limits(1):
@@ -239,15 +239,15 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
     ) -> LabelSpace | None:
         if self.label_embedding == NONE:
             return label_space(NONE, 0, self.top, self.vectors, self.fine_tune_labels)
-        n_classes = next(iter(imagenet_matrices(matrices, imagenet).values())).shape[1]
+        n_classes = next(iter(checked_imagenet(matrices, imagenet).values())).shape[1]
         return label_space(self.label_embedding, n_classes, self.top, self.vectors, self.fine_tune_labels)
 
     def _checked(
         self, X: Mapping[str, ArrayLike], thumbnails: ArrayLike | None
     ) -> tuple[GateInputs, dict[str, Matrix]]:
         check_is_fitted(self)
-        found = feature_matrices(X)
-        check_backbones(set(found), self.backbones_)
+        found = checked_matrices(X)
+        check_names(set(found), self.backbones_)
         matrices = {name: found[name] for name in self.backbones_}
         for name, n_features in self.n_features.items():
             if matrices[name].shape[1] != n_features:
@@ -255,7 +255,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
                     f"Backbone '{printable(name)}' has {matrices[name].shape[1]} features, but the model was fitted on "
                     f"{n_features}. Give features of the same layer."
                 )
-        return gate_inputs(self.gate_, common_rows(matrices), matrices, thumbnails), matrices
+        return gate_inputs(self.gate_, same_rows(matrices), matrices, thumbnails), matrices
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "experts_")
@@ -273,7 +273,7 @@ def _views(
             raise UsageError("ImageNet probabilities were given, but label_embedding='none' looks at none. Leave them.")
         known: Mapping[str, Matrix] = {}
     else:
-        known = imagenet_matrices(matrices, imagenet)
+        known = checked_imagenet(matrices, imagenet)
     return [
         ExpertView.of_one(name, matrices[name], space, known.get(name))
         if name in matrices

@@ -97,8 +97,8 @@ def run_concat(task: ConcatTask, groups: IntArray | None = None) -> ConcatResult
     """Run one such task: a pure function of the task; `groups` (n,) are those that its grouping finds."""
     with threadpool_limits(1):
         stores = task.part.aligned.open()
-        rows = hold([stores.features(name) for name in stores.backbones])
         train, test = task.part.rows(stores.labels, groups)
+        rows = hold([stores.features(name) for name in stores.backbones], around=train)
         inner = inner_folds(stores.labels[train], task.seed, groups=None if groups is None else groups[train])
         if task.mode == TRANSDUCTIVE:
             rows = _components_of_all(rows, len(stores.labels), task.seed)

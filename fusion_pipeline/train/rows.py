@@ -15,7 +15,7 @@ from fusion_pipeline.train.gates.registry import variant
 from fusion_pipeline.train.labels.space import GLOVE, LEARNED, NONE
 
 CONCATS: Final = (*SVMS, SOFTMAX)
-PLAIN_FUSIONS: Final = ("average", "logit-average", "calibrated-average", "constant", "stacking")
+PLAIN_FUSIONS: Final = ("average", "logit-average", "calibrated-average", "constant", "log-pool", "stacking")
 ADAPTIVE: Final = ("embedding", "cnn32", "cnn64")
 
 BACKBONE: Final = "backbone"
@@ -121,7 +121,7 @@ def all_rows(
     >>> [row.text for row in all_rows(["xception"], (), ["tuned"])][:4]
     ['xception', 'concat-svm', 'concat-pca-svm', 'concat-softmax']
     >>> len(all_rows(["xception", "resnet50"])), len(all_rows(["xception", "resnet50"], experts="singles,concat"))
-    (21, 35)
+    (22, 37)
     """
     expert_names(backbones, experts)
     sets = dict.fromkeys((SINGLES, experts))

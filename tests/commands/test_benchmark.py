@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fusion_pipeline.train import tasks
+from fusion_pipeline.train.gates.stacking import StackingGate
 from tests.commands.made import failure, fusion
 from tests.train.made import make_features, make_labels, publish
 
@@ -47,7 +49,9 @@ def test_machines_get_a_document(here: Path) -> None:
     assert svm["accuracy"] * svm["n"] == pytest.approx(svm["correct"])
     assert document["protocol"]["holdout"] == "0.5"
     run = Path(document["run"])
-    assert sorted(path.name for path in run.iterdir()) == ["benchmark.json", "ledger.json", "pieces", "rows.csv"]
+    assert sorted(path.name for path in run.iterdir()) == [
+        "benchmark.json", "ledger.json", "pieces", "rows.csv", "seconds.json",
+    ]  # fmt: skip
     table = np.genfromtxt(run / "rows.csv", delimiter=",", dtype=str)
     assert table[0].tolist()[:4] == ["method", "label_embedding", "accuracy", "correct"]
     assert len(table) == 1 + len(document["rows"])
@@ -101,6 +105,42 @@ def test_the_paper_to_the_letter_leaks_and_says_so(here: Path) -> None:
 )
 def test_options_of_labels_that_nothing_looks_at(here: Path, options: tuple[str, ...], message: str) -> None:
     assert message in failure(2, "benchmark", "--groups", "none", *options)
+
+
+def test_the_same_seed_writes_the_same_bytes(here: Path) -> None:
+    """In two folders, one after the other and side by side; only what was measured differs."""
+    asked = ["--label-embedding", "none", "--groups", "none", "--repeats", "2"]
+    asked += [each for name in ("alpha", "concat-svm", "stacking", "embedding") for each in ("--row", name)]
+    written = []
+    for folder, executor in (("one", "loop"), ("two", "threads")):
+        document = fusion("benchmark", *asked, "--executor", executor, "--runs", folder, "--json").document
+        assert document["tasks"]["found"] == 0
+        written.append({path.name: path.read_bytes() for path in Path(document["run"]).glob("*.*")})
+    assert written[0].keys() == {"benchmark.json", "rows.csv", "ledger.json", "seconds.json"}
+    assert {name for name in written[0] if written[0][name] != written[1][name]} <= {"seconds.json"}
+    assert b"seconds" not in written[0]["benchmark.json"] + written[0]["rows.csv"]
+    measured = json.loads(written[0]["seconds.json"])["rows"]
+    assert [(row["method"], row["mode"]) for row in measured][1:3] == [("concat-svm", "tuned"), ("concat-svm", "paper")]
+    assert all(row["fit_seconds"] > 0 < row["predict_seconds"] for row in measured)
+    other = fusion("benchmark", *asked, "--executor", "loop", "--seed", "1", "--json").document
+    assert (Path(other["run"]) / "rows.csv").read_bytes() != written[0]["rows.csv"]
+
+
+def test_a_planted_row_number_is_found(here: Path) -> None:
+    """It makes a perfect classifier of images that stand in the order of their classes."""
+    labels = np.repeat(np.arange(3), 20)
+    told = {"ids": np.column_stack([np.arange(60), make_features(labels, 3, 1)]).astype(np.float32)}
+    publish(here / "planted", told, labels)
+    line = failure(16, "benchmark", "--cache", "planted", *PLAIN[:-4], "--row", "ids")
+    assert "'features ids' gives the number of the row away" in line
+    assert not list(here.glob("runs/*/benchmark.json"))
+
+
+def test_a_planted_stacker_that_learns_in_sample_is_found(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "make_gate", lambda name: StackingGate(name, in_sample=True))
+    line = failure(16, "benchmark", *PLAIN[:-4], "--row", "stacking")
+    assert "The scores are not out of sample: 'gate stacking" in line
+    assert not list(here.glob("runs/*/benchmark.json"))
 
 
 def test_a_row_that_is_none_is_refused(here: Path) -> None:

@@ -29,6 +29,7 @@ LABELS = make_labels(12, 3)
 FEATURES = {"alpha": make_features(LABELS, 8, 1, 0.7), "beta": make_features(LABELS, 10, 2, 0.7)}
 PROTOCOL = Protocol(Split(2, 0), 2, "none", 0, {"none": LabelChoice(), "learned": LabelChoice("learned")})
 ROWS = [row for row in all_rows(["alpha", "beta"], ["learned"]) if row.method not in ("cnn32", "cnn64")]
+FEW = [row for row in all_rows("ab", ()) if row.method not in ("cnn32", "cnn64")]
 
 
 def imagenet(seed: int) -> np.ndarray:
@@ -78,6 +79,7 @@ def test_every_executor_gives_the_same_bytes(
     assert again.scores.predictions == whole.scores.predictions
     assert (again.folder / "rows.csv").read_bytes() == (whole.folder / "rows.csv").read_bytes()
     assert (again.folder / "ledger.json").read_bytes() == (whole.folder / "ledger.json").read_bytes()
+    assert (again.folder / "benchmark.json").read_bytes() == (whole.folder / "benchmark.json").read_bytes()
 
 
 def test_what_is_known_is_not_computed_again(stores: list[Store], tmp_path: Path) -> None:
@@ -88,7 +90,11 @@ def test_what_is_known_is_not_computed_again(stores: list[Store], tmp_path: Path
     assert more.found.found == first.found.computed
     assert (again.found.computed, again.found.found) == (0, more.found.computed + more.found.found)
     assert more.scores == again.scores
-    assert json.loads((again.folder / "benchmark.json").read_text())["rows"] == more.summary["rows"]
+    kept = [json.loads((again.folder / name).read_text()) for name in ("benchmark.json", "seconds.json")]
+    assert [lasting | passing for lasting, passing in zip(*(each["rows"] for each in kept), strict=True)] == (
+        more.summary["rows"]
+    )
+    assert kept[1]["tasks"] == again.summary["tasks"]
 
 
 def test_what_was_done_before_a_failure_stays(
@@ -193,16 +199,19 @@ def test_a_backbone_with_the_name_of_a_row_is_refused(tmp_path: Path) -> None:
         run(stores, tmp_path / "runs", [RowName("backbone", "concat-svm")], labels={"none": LabelChoice()})
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_chance(tmp_path: Path) -> None:
+    """Of every row there is; labels in their order show that the same features could have told them."""
     labels = make_labels(40, 3, seed=5)
-    stores = publish(tmp_path / "cache", {name: make_features(labels, 9, s) for s, name in enumerate("ab")}, labels)
-    shuffled = publish(
-        tmp_path / "other",
-        {name: make_features(labels, 9, s) for s, name in enumerate("ab")},
-        np.random.default_rng(1).permutation(labels),
-    )
-    rows = [row for row in all_rows("ab", ()) if row.method not in ("cnn32", "cnn64")]
-    told = run(stores, tmp_path / "runs", rows, repeats=1, labels={"none": LabelChoice()})
-    chance = run(shuffled, tmp_path / "runs", rows, repeats=1, labels={"none": LabelChoice()})
-    assert all(row.ci95[0] > 1 / 3 for row in told.scores.rows)
-    assert all(row.ci95[0] <= 1 / 3 <= row.ci95[1] for row in chance.scores.rows)
+    features = {name: make_features(labels, 9, seed) for seed, name in enumerate("ab")}
+    shuffled = np.random.default_rng(1).permutation(labels)
+    drawn = np.random.default_rng(2).dirichlet(np.full(1000, 0.01), size=len(labels)).astype(np.float16)
+    found = []
+    for folder, truth, rows in (("true", labels, FEW), ("shuffled", shuffled, all_rows("ab", ["learned"]))):
+        known = dict.fromkeys(features, drawn)
+        stores = publish(tmp_path / folder, features, truth, imagenet=known, thumbnail_sizes=(32, 64))
+        found.append(run(stores, tmp_path / "runs", list(rows), repeats=1).scores.rows)
+    told, chance = found
+    assert all(row.ci95[0] > 1 / 3 for row in told)
+    assert len(chance) == 19
+    assert [row for row in chance if not row.ci95[0] <= 1 / 3 <= row.ci95[1]] == []

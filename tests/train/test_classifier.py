@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -40,22 +43,82 @@ def test_the_order_of_the_mapping_does_not_matter_for_predictions(model: FusionC
     assert model.predict_proba(turned).tobytes() == model.predict_proba(FEATURES).tobytes()
 
 
-def test_scikit_learns_conventions() -> None:
-    model = FusionClassifier(gate="average", seed=5, alphas=[1.0])
-    assert clone(model).get_params() == {
-        "gate": "average",
-        "seed": 5,
-        "experts": "singles",
-        "alphas": [1.0],
-        "label_embedding": "none",
-        "top": 5,
-        "vectors": None,
-        "fine_tune_labels": False,
-        "joint": False,
-    }
-    with pytest.raises(NotFittedError):
-        model.predict(FEATURES)
-    assert model.set_params(seed=6).seed == 6
+SETTINGS = {
+    "gate": "average",
+    "seed": 5,
+    "experts": "singles",
+    "alphas": [1.0],
+    "label_embedding": "none",
+    "top": 7,
+    "vectors": None,
+    "fine_tune_labels": False,
+    "joint": True,
+}
+
+
+def test_parameters_survive_cloning_and_setting() -> None:
+    model = FusionClassifier(**SETTINGS)
+    assert model.get_params() == vars(model) == SETTINGS
+    assert clone(model).get_params() == FusionClassifier().set_params(**SETTINGS).get_params() == SETTINGS
+    with pytest.raises(ValueError, match="Invalid parameter 'gates'"):
+        model.set_params(gates="average")
+
+
+def test_fitting_changes_no_parameter_and_adds_names_that_end_in_an_underscore(model: FusionClassifier) -> None:
+    fitted = {name for name in vars(model) if name not in SETTINGS}
+    assert fitted == {"classes_", "backbones_", "experts_", "label_space_", "gate_", "fallback_"}
+    assert model.get_params() == FusionClassifier(gate="constant", seed=3).get_params()
+    assert not [name for name in vars(clone(model)) if name not in SETTINGS]
+    assert model.n_features == {"alpha": 6, "beta": 9}
+
+
+def test_nothing_is_told_before_a_fit() -> None:
+    model = FusionClassifier(gate="average")
+    for call in (model.predict, model.predict_proba, model.gate_weights, lambda X: model.score(X, LABELS)):
+        with pytest.raises(NotFittedError):
+            call(FEATURES)
+
+
+@pytest.mark.parametrize("gate", ["stacking", "embedding"])
+def test_a_second_fit_is_a_fresh_fit(gate: str) -> None:
+    once = FusionClassifier(gate).fit(FEATURES, LABELS)
+    twice = FusionClassifier(gate).fit({"gamma": FEATURES["beta"]}, CODES)
+    assert twice.fit(FEATURES, LABELS) is twice
+    assert vars(twice).keys() == vars(once).keys()
+    assert twice.predict_proba(FEATURES).tobytes() == once.predict_proba(FEATURES).tobytes()
+    assert twice.predict(FEATURES).tolist() == once.predict(FEATURES).tolist()
+
+
+@pytest.mark.parametrize("gate", ["constant", "stacking", "embedding", "cnn32"])
+def test_a_pickled_or_dumped_model_does_the_same_to_the_bit(gate: str, tmp_path: Path) -> None:
+    features, thumbnails, labels = telling_data(60)
+    model = FusionClassifier(gate).fit(features, labels, thumbnails)
+    joblib.dump(model, tmp_path / "model.joblib")
+    for other in (pickle.loads(pickle.dumps(model)), joblib.load(tmp_path / "model.joblib")):
+        assert (
+            other.predict_proba(features, thumbnails).tobytes() == model.predict_proba(features, thumbnails).tobytes()
+        )
+        assert other.get_params() == model.get_params()
+
+
+@pytest.mark.parametrize(
+    "classes", [["tulip", "daisy", "rose"], [7, -1, 3], [0.5, 2.5, 1.5], np.array(["b", "c", "a"], object)]
+)
+def test_labels_of_any_kind_come_back(classes: Any) -> None:
+    labels = np.asarray(classes)[CODES]
+    model = FusionClassifier("average").fit(FEATURES, labels)
+    assert model.classes_.tolist() == sorted(classes)
+    assert model.predict(FEATURES).dtype == labels.dtype
+    assert set(model.predict(FEATURES).tolist()) <= set(classes)
+
+
+def test_what_is_given_is_left_as_it_is() -> None:
+    features = {name: matrix.copy() for name, matrix in FEATURES.items()}
+    for matrix in features.values():
+        matrix.flags.writeable = False
+    model = FusionClassifier("embedding").fit(features, tuple(LABELS))
+    model.predict(features)
+    assert all(np.array_equal(features[name], matrix) for name, matrix in FEATURES.items())
 
 
 def test_one_backbone_alone_is_its_expert() -> None:

@@ -18,7 +18,7 @@ from fusion_pipeline.train.keeping import from_piece, to_piece
 from fusion_pipeline.train.ledger import Ledger, Source, check, refuse_leaks
 from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.sightings import features_source
-from tests.train.made import make_aligned
+from tests.train.made import make_aligned, make_features, make_labels, publish
 
 SPLIT = Split(2, 3)
 
@@ -82,6 +82,24 @@ def test_components_of_all_rows_are_the_paper_s_and_are_found(aligned: Aligned) 
     hidden = [replace(entry, leaks="") for entry in found.entries]
     with pytest.raises(RefusedError, match="saw through 'components of"):
         refuse_leaks(Ledger.of(ledger.n, hidden, sources))
+
+
+@pytest.mark.parametrize("method", SVMS)
+@pytest.mark.parametrize("mode", ["tuned", "paper"])
+@pytest.mark.parametrize("width", [5, 90], ids=["fewer columns than rows", "more"])
+def test_changing_test_rows_changes_no_fitted_byte(tmp_path: Path, method: str, mode: str, width: int) -> None:
+    """Some test rows change; what the others are told, and all that the training rows say of each other, does not."""
+    labels = make_labels(12, 3)
+    features = {name: make_features(labels, width, seed) for seed, name in enumerate(("alpha", "beta"))}
+    _, test = SPLIT.parts(labels)[0]
+    changed = {name: matrix.copy() for name, matrix in features.items()}
+    for matrix in changed.values():
+        matrix[test[::2]] = 9
+    found = []
+    for folder, matrices in (("one", features), ("two", changed)):
+        result = run_concat(task(Aligned.of(publish(tmp_path / folder, matrices, labels)), method, mode))
+        found.append((result.penalty, result.out_of_fold.tobytes(), result.probabilities[1::2].tobytes()))
+    assert found[0] == found[1]
 
 
 def test_what_it_found_can_be_kept(aligned: Aligned, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 `logit_average`       the mean of the experts' logits
 `calibrated_average`  the mean of the experts' probabilities at a temperature for each
 `constant`            one learned weight per expert, the same for every image
+`log_pool`            the product of the experts' probabilities, each raised to a learned weight
 `stacking`            a second softmax regression on the experts' mean (Eq. 9)
 `embedding`           features embedded in one space (Eq. 6)
 `embedding_softmax`   the same space with a softmax over classes: the caption of Table 2

@@ -55,11 +55,26 @@ def beats_averaging(held_out_weights: FloatArray, probabilities: FloatArray, lab
     >>> beats_averaging(np.array([[0.8, 0.2], [0.8, 0.2]]), probabilities, labels)
     False
     """
-    gated = fuse(held_out_weights, probabilities)
     averaged = fuse(uniform_weights(*probabilities.shape[:2]), probabilities)
-    gains = _calibrated_nll(averaged, labels) - _calibrated_nll(gated, labels)
+    return surely_better(fuse(held_out_weights, probabilities), averaged, labels)
+
+
+def surely_better(fused: FloatArray, averaged: FloatArray, labels: IntArray) -> bool:
+    """Return whether `fused` (n, n_classes) are surely better predictions of unseen rows than `averaged`.
+
+    Better is what it is to `beats_averaging`.
+
+    Examples
+    --------
+    >>> labels, averaged = np.array([0, 1] * 8), np.full((16, 2), 0.5)
+    >>> surely_better(np.array([[0.8, 0.2], [0.2, 0.8]] * 8), averaged, labels)
+    True
+    >>> surely_better(averaged, averaged, labels)
+    False
+    """
+    gains = _calibrated_nll(averaged, labels) - _calibrated_nll(fused, labels)
     surely_likelier = gains.mean() > _ONE_SIDED_95 * gains.std() / np.sqrt(len(gains))
-    return bool(surely_likelier and _right(gated, labels) >= _right(averaged, labels))
+    return bool(surely_likelier and _right(fused, labels) >= _right(averaged, labels))
 
 
 def _calibrated_nll(probabilities: FloatArray, labels: IntArray) -> FloatArray:

@@ -41,6 +41,7 @@ GATES: Mapping[str, GateEntry] = MappingProxyType(
         "logit-average": GateEntry("logit_average", "LogitAverageGate"),
         "calibrated-average": GateEntry("calibrated_average", "CalibratedAverageGate"),
         "constant": GateEntry("constant", "ConstantGate"),
+        "log-pool": GateEntry("log_pool", "LogPoolGate"),
         "stacking": GateEntry("stacking", "StackingGate"),
         "leaking-stacking": GateEntry("stacking", "StackingGate", {"in_sample": True}),
         "embedding": GateEntry("embedding", "EmbeddingGate"),

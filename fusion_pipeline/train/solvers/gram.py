@@ -20,9 +20,9 @@ SLAB = 512
 class Gram:
     """Inner products of all rows of one block of features, or of several side by side.
 
-    They are kept around the mean c of all rows: with z = x - c it holds z_i . z_j, z_i . c and c . c, from which
+    They are kept around the mean c of some rows: with z = x - c it holds z_i . z_j, z_i . c and c . c, from which
     x_i . x_j follows. Centring on any training part then takes away small numbers from small numbers, and loses no
-    digits where columns lie far from zero.
+    digits where columns lie far from zero. What follows does not depend on c, but for its last digits.
 
     Attributes
     ----------
@@ -54,7 +54,12 @@ class Gram:
     constant: float
 
     @classmethod
-    def of(cls, blocks: Sequence[NDArray[np.floating]], scales: Sequence[float] | None = None) -> Gram:
+    def of(
+        cls,
+        blocks: Sequence[NDArray[np.floating]],
+        scales: Sequence[float] | None = None,
+        around: IntArray | None = None,
+    ) -> Gram:
         """Return the inner products of all rows of `blocks`; beside n x n numbers it needs n x 512 for a while.
 
         Parameters
@@ -63,13 +68,15 @@ class Gram:
         scales : sequence of float, optional
             What each block is multiplied with; 1 without it. One Gram of scaled blocks takes less memory than one of
             each, but serves only the training part whose scales they are.
+        around : ndarray of int64, optional
+            The rows whose mean is c; by default all. With those of a training part, other rows change no bit of it.
         """
         n, factors = len(blocks[0]), (1.0,) * len(blocks) if scales is None else tuple(scales)
         products, offsets, constant = np.zeros((n, n), order="F"), np.zeros(n), 0.0
         for block, scale in zip(blocks, factors, strict=True):
             for start in range(0, block.shape[1], SLAB):
                 columns = scale * block[:, start : start + SLAB].astype(np.float64, order="C")
-                mean = columns.mean(axis=0)
+                mean = (columns if around is None else columns[around]).mean(axis=0)
                 columns -= mean
                 products = dsyrk(1.0, columns.T, beta=1.0, c=products, trans=1, lower=1, overwrite_c=1)
                 offsets += columns @ mean

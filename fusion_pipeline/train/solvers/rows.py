@@ -118,8 +118,14 @@ class PlainRows(Rows):
         return PlainPart, self.blocks
 
 
-def hold(blocks: Sequence[NDArray[np.floating]]) -> Rows:
+def hold(blocks: Sequence[NDArray[np.floating]], around: IntArray | None = None) -> Rows:
     """Hold all rows of `blocks`, each (n, n_features of the block), as Grams if they are fewer than the features.
+
+    Parameters
+    ----------
+    blocks : sequence of ndarray (n, n_features), any float
+    around : ndarray of int64, optional
+        The rows that all parts learn from, if others must change no bit of these; see `Gram.of`.
 
     Examples
     --------
@@ -130,5 +136,5 @@ def hold(blocks: Sequence[NDArray[np.floating]]) -> Rows:
     array([[0.]])
     """
     if len(blocks[0]) < sum(block.shape[1] for block in blocks):
-        return GramRows(tuple(Gram.of([block]) for block in blocks))
+        return GramRows(tuple(Gram.of([block], around=around) for block in blocks))
     return PlainRows(tuple(blocks))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import softmax
 
+from fusion_pipeline.train.gates.average import AverageGate
 from fusion_pipeline.train.gates.constant import ConstantGate, mixture_proportions
 from fusion_pipeline.train.gates.gate import GateInputs
 
@@ -43,3 +46,30 @@ def test_held_out_rows_get_the_proportions_of_the_others() -> None:
     first, second = np.arange(10), np.arange(10, 20)
     weights = ConstantGate("constant").cross_fit(GateInputs(20), truth, [(second, first), (first, second)], seed=0)
     np.testing.assert_array_equal(weights.argmax(axis=1), [1] * 10 + [0] * 10)
+
+
+@given(n=st.integers(2, 40), n_experts=st.integers(1, 5), seed=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_proportions_sum_to_one_and_follow_the_experts_but_not_the_order_of_samples(
+    n: int, n_experts: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    truth = generator.uniform(1e-3, 1.0, size=(n, n_experts))
+    experts, samples = generator.permutation(n_experts), generator.permutation(n)
+    proportions = mixture_proportions(truth)
+    assert (proportions > 0).all()
+    assert proportions.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(mixture_proportions(truth[:, experts]), proportions[experts], atol=1e-6)
+    np.testing.assert_allclose(mixture_proportions(truth[samples]), proportions, atol=1e-6)
+
+
+@given(n_experts=st.integers(1, 6), seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_the_average_is_the_constant_gate_of_equal_proportions(n_experts: int, seed: int) -> None:
+    probabilities = np.random.default_rng(seed).dirichlet(np.ones(4), size=(7, n_experts))
+    labels, inputs = np.zeros(7, int), GateInputs(7)
+    constant = ConstantGate("constant")
+    constant.n_experts, constant.proportions = n_experts, np.full(n_experts, 1 / n_experts)
+    average = AverageGate("average").fit(inputs, probabilities, labels, seed=0)
+    np.testing.assert_array_equal(average.gate_weights(inputs), constant.gate_weights(inputs))
+    np.testing.assert_array_equal(average.fuse(inputs, probabilities), constant.fuse(inputs, probabilities))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fusion_pipeline.train.gates.cnn import ThumbnailNetwork
 from fusion_pipeline.train.gates.embedding import EMBEDDING_SIZE, EmbeddingGate, EmbeddingNetwork
@@ -24,6 +26,36 @@ def test_equation_6_by_hand() -> None:
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert first.shape == (EMBEDDING_SIZE, 2)
     np.testing.assert_allclose(infer(network, tuple(map(torch.from_numpy, features))), expected, rtol=1e-4)
+
+
+def test_equation_6_with_numbers_by_hand() -> None:
+    network = EmbeddingNetwork([1, 1], width=1)
+    with torch.no_grad():
+        for layer, weight in zip(network.embeddings, (2.0, -1.0), strict=True):
+            layer.weight.fill_(weight)
+            layer.bias.zero_()
+        network.head.weight.copy_(torch.tensor([[1.0], [0.0]]))
+        network.head.bias.copy_(torch.tensor([0.0, 1.0]))
+    # relu(2 * 3) = 6 and relu(-1 * 1) = 0 have the mean 3; the logits are 3 and 1, so the weights 1 / (1 + e^-2), ...
+    found = infer(network, (torch.tensor([[3.0]]), torch.tensor([[1.0]])))
+    np.testing.assert_allclose(found, [[0.880797, 0.119203]], atol=1e-6)
+
+
+@given(seed=st.integers(0, 10_000), n_experts=st.integers(1, 5), scale=st.sampled_from([1e-3, 1.0, 1e4]))
+@settings(max_examples=30, deadline=None)
+def test_any_network_gives_weights_that_sum_to_one_and_follow_the_samples(
+    seed: int, n_experts: int, scale: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    features = tuple(torch.from_numpy(scale * generator.normal(size=(4, 3))).float() for _ in range(n_experts))
+    pictures = (torch.from_numpy(generator.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)),)
+    for network, inputs in ((EmbeddingNetwork([3] * n_experts), features), (ThumbnailNetwork(n_experts), pictures)):
+        network.initialise(seeded(seed, 0))
+        torch.nn.init.normal_(network.head.weight, std=scale, generator=seeded(seed, 1))
+        weights, order = infer(network, inputs), generator.permutation(4)
+        assert (weights >= 0).all()
+        np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-12)
+        np.testing.assert_allclose(infer(network, tuple(x[order] for x in inputs)), weights[order], atol=1e-5)
 
 
 def test_equation_5_has_the_papers_filters_and_any_size_of_thumbnail() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, log_loss
 
@@ -42,3 +44,14 @@ def test_a_row_holds_what_scripts_rely_on() -> None:
     assert (row.fit_seconds, row.predict_seconds, row.fallback, row.fallbacks) == (2.0, 0.5, True, (False, True))
     assert row.ci95[0] < row.accuracy < row.ci95[1]
     assert isinstance(row, Row)
+
+
+@given(n=st.integers(1, 3000), n_classes=st.integers(2, 6), seed=st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_accuracy_times_n_is_a_whole_number_within_its_interval(n: int, n_classes: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    probabilities, labels = generator.dirichlet(np.ones(n_classes), size=n), generator.integers(0, n_classes, n)
+    row = score_row("average", probabilities, labels)
+    assert row.correct == round(row.accuracy * row.n) == sum(probabilities.argmax(axis=1) == labels)
+    assert row.accuracy * row.n == pytest.approx(row.correct, abs=1e-9)
+    assert 0 <= row.ci95[0] <= row.accuracy <= row.ci95[1] <= 1
