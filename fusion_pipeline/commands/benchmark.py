@@ -86,7 +86,7 @@ def benchmark(settings: Settings, console: Console, **asked: object) -> None:
     finished is kept too: the same command goes on where it stopped.
 
     \b
-    Examples:
+    Example:
       fusion benchmark --data flowers17 --repeats 5
       fusion benchmark --data flowers17 --experts singles,concat --row 'concat-*' --row 'average*'
       fusion benchmark --data flowers17 --transductive --in-sample --readout mean

@@ -52,7 +52,7 @@ def train(names: tuple[str, ...], index: str | None, settings: Settings, console
       cnn32, cnn64  weights from the image's thumbnail (Eq. 5)
 
     \b
-    Examples:
+    Example:
       fusion train --data flowers17 --gate embedding
       fusion train --data flowers17 --gate average --experts singles,concat
       fusion train --data flowers17 --label-embedding glove --label-vectors glove.6B.300d.txt --label-top 1
