@@ -112,6 +112,16 @@ def test_one_expert_alone_is_itself() -> None:
     np.testing.assert_array_equal(gate.fuse(GateInputs(60), probabilities), probabilities[:, 0])
 
 
+def test_learned_weights_are_restored_to_the_bit() -> None:
+    probabilities, labels = experts(300, [0.85, 0.5], seed=2)
+    gate = fitted(probabilities, labels)
+    assert not gate.fallback
+    again = LogPoolGate("log-pool").restore(*gate.state())
+    inputs = GateInputs(300)
+    assert again.fuse(inputs, probabilities).tobytes() == gate.fuse(inputs, probabilities).tobytes()
+    assert again.gate_weights(inputs).tobytes() == gate.gate_weights(inputs).tobytes()
+
+
 def test_experts_that_never_err_get_finite_weights() -> None:
     probabilities, labels = experts(60, [1.0, 1.0], seed=6)
     assert np.isfinite(pool_weights(probabilities, labels)).all()
