@@ -76,7 +76,8 @@ def wilson_interval(correct: float, n: float) -> tuple[float, float]:
     share, z2 = correct / n, _Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # In exact numbers the share itself bounds both, at 0 and 1 too.
+    return min(max(0.0, centre - half), share), max(min(1.0, centre + half), share)
 
 
 def calibration_error(probabilities: FloatArray, labels: IntArray) -> float:
