@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from fusion_pipeline.extract.engines.choice import COMPILED_GAIN
 from fusion_pipeline.store import Cache
 from fusion_pipeline.store.storage.local import LocalBackend
 from tests.builders import Tiny, write_pictures, write_settings
@@ -138,7 +139,7 @@ def test_compiling_is_counted(here: Path) -> None:
         if line.startswith("  engine: ")
     )
     assert line.startswith("  engine: compiled (asked for); eager it is ")
-    assert "1.25 times that" in line
+    assert f"{COMPILED_GAIN} times that" in line
 
 
 def test_work_for_a_cluster(here: Path) -> None:
