@@ -35,6 +35,7 @@ from reference_gates import (
     ThumbnailModule,
     guarded,
     logs,
+    pooled,
     standardised_features,
     standardised_pictures,
 )
@@ -127,6 +128,12 @@ def fit_average(method: str, part: Part, clock: Clock) -> Floats:
         return np.asarray(softmax(sharp[:, None] * logs(unseen), axis=2).mean(axis=1))
 
 
+def fit_pool(part: Part, clock: Clock) -> Floats:
+    held_out, unseen = part.opinions(NONE)
+    with clock.counting():
+        return pooled(held_out, unseen, part.y, part.inner)
+
+
 def fit_stacking(part: Part, clock: Clock) -> Floats:
     held_out, unseen = part.opinions(NONE)
     X = np.empty((len(part.data.labels), held_out.shape[2]))
@@ -185,6 +192,7 @@ def all_steps(data: Data) -> Iterator[Step]:
     for method in ("average", "logit-average", "calibrated-average"):
         yield Step(method, partial(fit_average, method), singles)
     yield Step("constant", partial(fit_gate, "constant", NONE), singles)
+    yield Step("log-pool", fit_pool, singles)
     yield Step("stacking", fit_stacking, singles)
     adaptive = ("embedding", *(f"cnn{size}" for size in THUMBNAILS))
     for method in adaptive:
