@@ -187,4 +187,4 @@ def _accuracies(run: Run, found: Sequence[reference.Found]) -> Iterator[str]:
 
 
 def _name(row: dict[str, Any]) -> str:
-    return RowName("", row["method"], row["label_embedding"], row["mode"]).text
+    return RowName("", row["method"], row["label_embedding"], row["mode"], row["experts"]).text

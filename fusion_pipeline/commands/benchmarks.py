@@ -143,7 +143,6 @@ def _table(rows: Sequence[ScoredRow]) -> Iterator[str]:
 
 
 def _cells(row: ScoredRow) -> tuple[str, ...]:
-    averaged = sum(row.fallbacks)
     return (
         printable(row.text),
         f"{100 * row.accuracy:.2f}",
@@ -154,10 +153,15 @@ def _cells(row: ScoredRow) -> tuple[str, ...]:
         f"{row.ece:.3f}",
         f"{row.fit_seconds:.1f}",
         "" if row.paper is None else f"{100 * row.paper:.2f}",
-        f"leaks: {row.leaks}"
-        if row.leaks
-        else f"averaged in {averaged} of {len(row.fallbacks)} parts" * bool(averaged),
+        _note(row),
     )
+
+
+def _note(row: ScoredRow) -> str:
+    """Return what to know of a row beside its numbers."""
+    if row.leaks:
+        return f"leaks: {row.leaks}"
+    return f"averaged in {sum(row.fallbacks)} of {len(row.fallbacks)} parts" if row.fallback else ""
 
 
 def _comparisons(result: BenchmarkRun) -> Iterator[str]:

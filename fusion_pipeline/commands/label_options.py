@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_TOP = 5
-
 
 def label_details(command: F) -> F:
     """Stack ``label_vectors``, ``fine_tune_labels`` and ``top`` on a command: how labels are embedded."""
@@ -54,6 +52,7 @@ def label_choice(kind: str, vectors: str | None, fine_tuned: bool, top: int | No
         As of `LabelChoice.of`.
     """
     from fusion_pipeline.train.labels.choice import LabelChoice
+    from fusion_pipeline.train.labels.space import DEFAULT_TOP
 
     glove = kind == "glove"
-    return LabelChoice.of(kind, top or _TOP, vectors if glove else None, fine_tuned=fine_tuned and glove)
+    return LabelChoice.of(kind, top or DEFAULT_TOP, vectors if glove else None, fine_tuned=fine_tuned and glove)

@@ -129,8 +129,12 @@ def extract(
         run.close()
     cache[folder.name].mark_current(index.store, [result.store for result in stores])
     seconds = time.perf_counter() - started
+    return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, _judged(run, options))
+
+
+def _judged(run: Passes, options: Options) -> Verdict:
     crew = run.crew
-    verdict = judge(
+    return judge(
         run.meter,
         crew.decoders,
         _faster(options, crew.device),
@@ -138,7 +142,6 @@ def extract(
         machines=crew.machines,
         by_turns=crew.device == "cpu",
     )
-    return Extraction(index, tuple(stores), index.bad, run.meter.opens, seconds, verdict)
 
 
 def _faster(options: Options, device: str) -> str:

@@ -21,7 +21,9 @@ from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.gates.registry import GATES
 from fusion_pipeline.train.mixture import fuse
 from fusion_pipeline.train.model import load_model, save_model
+from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.table import compare_methods, score_rows
+from fusion_pipeline.train.tasks import ExpertTask, run_expert
 from tests.train.made import make_aligned, make_features, make_labels, publish, telling_data
 from tests.train.test_model import rewrite
 
@@ -47,6 +49,22 @@ def test_its_own_rows_have_no_part_in_its_out_of_fold_predictions() -> None:
     train, held_out = inner_folds(LABELS, 0)[0]
     apart = fit_expert(features[train], LABELS[train], 3, seed=0, alphas=[1.0], scalings=[BlockNormaliser((6, 9))])
     np.testing.assert_allclose(whole.out_of_fold[held_out], apart.expert.probabilities(features[held_out]), atol=1e-3)
+
+
+@pytest.mark.parametrize("width", [5, 90], ids=["fewer columns than rows", "more"])
+def test_changing_test_rows_changes_no_fitted_byte(tmp_path: Path, width: int) -> None:
+    features = {name: make_features(LABELS, width, seed) for seed, name in enumerate(("alpha", "beta"))}
+    split = Split(2, 3)
+    _, test = stratified_folds(LABELS, split.folds, split.seed)[0]
+    changed = {name: matrix.copy() for name, matrix in features.items()}
+    for matrix in changed.values():
+        matrix[test] = 9
+    found = []
+    for folder, matrices in (("one", features), ("two", changed)):
+        aligned = Aligned.of(publish(tmp_path / folder, matrices, LABELS))
+        fit = run_expert(ExpertTask(Part(aligned, split, 0), "concat", 0)).fit
+        found.append((fit.alpha, fit.expert.weights.tobytes(), fit.out_of_fold.tobytes()))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("gate", [name for name in GATES if name != "cnn64"])

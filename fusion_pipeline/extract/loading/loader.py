@@ -235,7 +235,6 @@ class ImageLoader:
         start = time.perf_counter()
         raw = read_file(place, self._budget)
         meter.book("read", start)
-        self._our_turn.wait()
         if raw.content is None:
             return Loaded(raw.sha256, raw.reason, _NO_IMAGE, (), {}, meter)
         found = {number: task.take(raw.sha256) for number, task in enumerate(job.tasks)}
@@ -244,6 +243,7 @@ class ImageLoader:
         # Who has a row of an image has decoded it.
         if not ways and (taken or not job.check):
             return Loaded(raw.sha256, Reason.OK, _NO_IMAGE, (), taken, meter)
+        self._our_turn.wait()
         image = self._decode(place, raw.content, ways, meter)
         if image.reason is not Reason.OK:
             return Loaded(raw.sha256, image.reason, image, (), {}, meter)
