@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from fusion_pipeline.train.ledger import refuse_leaks
 from fusion_pipeline.train.ledger_sources import with_sources
 from fusion_pipeline.train.model_folder import json_bytes
 from fusion_pipeline.train.pieces import Pieces
+from fusion_pipeline.train.predictions import PREDICTIONS_FILE, Predictions
+from fusion_pipeline.train.provenance import describe_backbones, versions
 from fusion_pipeline.train.rows import RowName
 
 PIECES = "pieces"
@@ -93,8 +96,13 @@ def benchmark(
     ledger = with_sources(found.ledger, aligned)
     refuse_leaks(ledger, found.groups)
     scores = score_benchmark(found, stores[0].dataset)
-    summary = _summary(stores[0], told, found, scores, folder)
+    predictions = Predictions.of(found, aligned.open()).to_bytes()
+    summary = {
+        **_summary(stores, told, found, scores, folder),
+        "files": {PREDICTIONS_FILE: f"sha256:{hashlib.sha256(predictions).hexdigest()}"},
+    }
     files = {
+        PREDICTIONS_FILE: predictions,
         SCORES_FILE: json_bytes(_lasting(summary)),
         TABLE_FILE: to_csv(scores.rows).encode(),
         LEDGER_FILE: json_bytes(ledger.to_json()),
@@ -125,8 +133,9 @@ def _run_key(stores: Sequence[Store], protocol: Mapping[str, Any]) -> str:
 
 
 def _summary(
-    store: Store, protocol: Mapping[str, Any], found: Benchmark, scores: Scores, folder: Path
+    stores: Sequence[Store], protocol: Mapping[str, Any], found: Benchmark, scores: Scores, folder: Path
 ) -> dict[str, Any]:
+    store = stores[0]
     groups = 0 if found.groups is None else len(found.labels) - len(set(found.groups.tolist()))
     return {
         "dataset": {
@@ -144,12 +153,15 @@ def _summary(
         "gain": [_plain(asdict(step)) for step in scores.gain],
         "predictions": scores.predictions,
         "tasks": {"computed": found.computed, "found": found.found},
+        "backbones": describe_backbones(stores),
         "run": str(folder),
+        "cache": stores[0].ref.cache,
+        "versions": versions(),
     }
 
 
 _SECONDS = "_seconds"
-_OF_ONE_RUN = ("tasks", "run")
+_OF_ONE_RUN = ("tasks", "run", "cache", "versions")
 
 
 def _lasting(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,12 +171,12 @@ def _lasting(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _passing(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was measured: how long each row took where its tasks ran, and how many tasks ran in this run."""
+    """Return what is of this run alone: how long rows took where their tasks ran, how many ran, where, with what."""
     named = ("method", "label_embedding", "mode")
     rows = [
         {key: value for key, value in row.items() if key in named or key.endswith(_SECONDS)} for row in summary["rows"]
     ]
-    return {"rows": rows, "tasks": summary["tasks"]}
+    return {"rows": rows, **{key: summary[key] for key in _OF_ONE_RUN if key != "run"}}
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from fusion_pipeline.store.storage.local import LocalBackend
 
 _SUFFIX = ".piece"
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_FACTS = "facts"
+FACTS = "facts"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Pieces:
             If that cannot be done.
         """
         tensors = {name: np.ascontiguousarray(array) for name, array in piece.arrays.items()}
-        content = save_tensors(tensors, metadata={_FACTS: canonical_json(dict(piece.facts)).decode()})
+        content = save_tensors(tensors, metadata={FACTS: canonical_json(dict(piece.facts)).decode()})
         self._backend.write(_file(key), hashlib.sha256(content).digest() + content)
 
     def find(self, key: str) -> Piece | None:
@@ -80,7 +80,7 @@ class Pieces:
         if content is None or hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
             return None
         try:
-            return Piece(load_tensors(content[_DIGEST_BYTES:]), _facts(content[_DIGEST_BYTES:]))
+            return Piece(load_tensors(content[_DIGEST_BYTES:]), tensor_facts(content[_DIGEST_BYTES:]))
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
@@ -89,10 +89,21 @@ def _file(key: str) -> str:
     return f"{key.rpartition(':')[2]}{_SUFFIX}"
 
 
-def _facts(content: bytes) -> dict[str, Any]:
-    """Return the facts, which stand in the header: 8 bytes of its length, and JSON."""
+def tensor_facts(content: bytes) -> dict[str, Any]:
+    """Return the JSON object that the metadata of a safetensors file has under ``facts``.
+
+    Parameters
+    ----------
+    content : bytes
+        The file: 8 bytes with the length of its header, the header, the tensors.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, RecursionError
+        If there is none.
+    """
     length = int.from_bytes(content[:8], "little")
-    facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_FACTS])
+    facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][FACTS])
     if not isinstance(facts, dict):
         raise TypeError("facts are an object")
     return facts

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fusion_pipeline import __version__
 from fusion_pipeline.errors import StaleError, UsageError, printable
 from fusion_pipeline.executors import Executor
 from fusion_pipeline.store import Cache, DatasetStores, Store
@@ -21,14 +18,13 @@ from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.model import save_model
 from fusion_pipeline.train.model_folder import json_bytes
+from fusion_pipeline.train.provenance import describe_backbones, versions
 from fusion_pipeline.train.statistics.comparisons import Comparison
 from fusion_pipeline.train.statistics.scores import Row
 from fusion_pipeline.train.table import as_records, compare_methods, score_rows
 
 MODEL_FOLDER = "model"
 SCORES_FILE = "scores.json"
-
-_VERSIONS = ("numpy", "scipy", "scikit-learn", "torch")
 
 
 @dataclass(frozen=True)
@@ -216,19 +212,10 @@ def _dataset(store: Store, found: CrossValidation) -> dict[str, Any]:
 
 
 def _description(stores: Sequence[Store], summary: Mapping[str, Any]) -> dict[str, Any]:
-    versions = {name: version(name) for name in _VERSIONS}
     return {
-        "backbones": {
-            store.name: {
-                "key": store.manifest.key,
-                "manifest": store.manifest_digest,
-                "identity": store.identity,
-                "source": store.manifest.made.get("source", {}),
-            }
-            for store in stores
-        },
+        "backbones": describe_backbones(stores),
         "dataset": summary["dataset"],
         "protocol": summary["protocol"],
         "rows": summary["rows"],
-        "versions": {**versions, "fusion-pipeline": __version__, "python": platform.python_version()},
+        "versions": versions(),
     }
