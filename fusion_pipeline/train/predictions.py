@@ -180,5 +180,12 @@ def _predictions(content: bytes) -> Predictions:
         )
         for number, record in enumerate(facts["rows"])
     )
-    names = {each: tuple(facts[each]) for each in ("backbones", "class_names", "sample_ids")}
-    return Predictions(rows, **names, **{each: tensors[each] for each in ("usable_rows", "labels", "tested_in")})
+    return Predictions(
+        rows,
+        backbones=tuple(facts["backbones"]),
+        class_names=tuple(facts["class_names"]),
+        sample_ids=tuple(facts["sample_ids"]),
+        usable_rows=tensors["usable_rows"],
+        labels=tensors["labels"],
+        tested_in=tensors["tested_in"],
+    )
