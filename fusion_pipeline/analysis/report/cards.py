@@ -10,10 +10,10 @@ from fusion_pipeline.analysis.report.names import named
 from fusion_pipeline.analysis.report.outcomes import Outcome
 
 _BADGES = (
-    (Outcome.GATE_MENDED, "mended by the gate", "mended"),
-    (Outcome.GATE_MADE, "made by the gate", "made"),
-    (Outcome.FUSING_MENDED, "mended by fusing", "mended"),
-    (Outcome.FUSING_MADE, "made by fusing", "made"),
+    (Outcome.GATE_MENDED, "error mended by the gate", "mended"),
+    (Outcome.GATE_MADE, "error made by the gate", "made"),
+    (Outcome.FUSING_MENDED, "error mended by fusing", "mended"),
+    (Outcome.FUSING_MADE, "error made by fusing", "made"),
 )
 
 

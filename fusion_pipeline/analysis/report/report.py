@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fusion_pipeline.analysis.report.answer import Answer, answer
 from fusion_pipeline.analysis.report.cards import cards_of
 from fusion_pipeline.analysis.report.costs import costs_of
 from fusion_pipeline.analysis.report.gallery import Gallery, gallery_of
-from fusion_pipeline.analysis.report.names import named
+from fusion_pipeline.analysis.report.names import as_text, named
 from fusion_pipeline.analysis.report.origins import origins_of
 from fusion_pipeline.analysis.report.outcomes import Outcome
 from fusion_pipeline.analysis.report.page import render
@@ -52,6 +53,28 @@ class Report:
     row: str
     shown: int
     tested: int
+
+    def to_json(self, path: Path) -> dict[str, Any]:
+        """Return what a machine is told of the report that was written to `path`."""
+        points = [
+            {
+                "heading": point.heading,
+                "figure": as_text(point.figure),
+                "sentences": [as_text(sentence) for sentence in point.sentences],
+            }
+            for point in self.answer.points
+        ]
+        return {
+            "report": str(path),
+            "bytes": len(self.html.encode()),
+            "row": self.row,
+            "images": {"shown": self.shown, "tested": self.tested},
+            "answer": {
+                "headline": as_text(self.answer.headline),
+                "warning": as_text(self.answer.warning),
+                "points": points,
+            },
+        }
 
 
 def make_report(measures: Measures, stores: KeptStores, multiply_adds: Mapping[str, float], at_most: int) -> Report:
@@ -131,10 +154,10 @@ def _choices(gallery: Gallery) -> Iterator[Choice]:
     yield Choice(0, "all images", len(gallery.images))
     for outcome, text in (
         (Outcome.WRONG, f"errors of {fused}"),
-        (Outcome.GATE_MENDED, f"mended by the gate: {fused} right, plain average wrong"),
-        (Outcome.GATE_MADE, f"made by the gate: {fused} wrong, plain average right"),
-        (Outcome.FUSING_MENDED, f"mended by fusing: {fused} right, {best} alone wrong"),
-        (Outcome.FUSING_MADE, f"made by fusing: {fused} wrong, {best} alone right"),
+        (Outcome.GATE_MENDED, f"errors mended by the gate: {fused} right, plain average wrong"),
+        (Outcome.GATE_MADE, f"errors made by the gate: {fused} wrong, plain average right"),
+        (Outcome.FUSING_MENDED, f"errors mended by fusing: {fused} right, {best} alone wrong"),
+        (Outcome.FUSING_MADE, f"errors made by fusing: {fused} wrong, {best} alone right"),
         (Outcome.DISAGREED, "backbones disagree"),
     ):
         yield Choice(int(outcome), text, gallery.count(outcome))
