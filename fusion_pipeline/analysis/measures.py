@@ -30,6 +30,8 @@ FloatArray = NDArray[np.float64]
 
 AVERAGE = "average"
 
+_SIZES = (64, 32)  # of thumbnails, the best first
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -53,6 +55,8 @@ class Measures:
         Figure 6; None if no expert ever errs.
     projections : mapping of str to ndarray (n_first + n_second, 2)
         By backbone, of the images of the confused pair, those of the first class first; empty without stores.
+    pictures : mapping of int to ndarray (size, size, 3), uint8
+        Thumbnails of the images that figures show, by image; empty without stores.
     distinct : tuple of DistinctVotes
         The end of Section 2; the fused rows are `average` and the one that stands for the fused model.
     trust : Trust or None
@@ -73,6 +77,7 @@ class Measures:
     class_wins: ClassWins
     confused: ConfusedPair | None
     projections: Mapping[str, FloatArray]
+    pictures: Mapping[int, NDArray[np.uint8]]
     distinct: tuple[DistinctVotes, ...]
     trust: Trust | None
     subsets: Subsets
@@ -112,7 +117,7 @@ def measure(
     moe = choose_moe(predictions, row)
     fused, name = (None, "") if moe is None else (votes.of_row(moe), moe.row.text)
     averaged = _average(predictions, votes)
-    confused = find_confused_pair(votes)
+    confused, trust = find_confused_pair(votes), _trust(run, moe)
     rows = {each.row.text: each for each in (averaged, *([] if moe is None else [moe]))}
     found = Measures(
         run,
@@ -124,8 +129,9 @@ def measure(
         count_wins(votes, fused, name),
         confused,
         {} if stores is None or confused is None else _projections(stores, confused, predictions),
+        {} if stores is None else _pictures(stores, predictions, confused, trust),
         by_distinct_votes(votes, {text: votes.of_row(each) for text, each in rows.items()}),
-        _trust(run, moe),
+        trust,
         measure_subsets(votes.experts, _probabilities(predictions, votes), votes.labels, multiply_adds),
         tuple(
             measure_calibration(each.row.text, each.probabilities, predictions.labels)
@@ -164,6 +170,20 @@ def _trust(run: KeptRun, moe: RowPredictions | None) -> Trust | None:
 def _projections(stores: KeptStores, confused: ConfusedPair, predictions: Predictions) -> dict[str, FloatArray]:
     rows = predictions.usable_rows[np.concatenate(confused.images)]
     return {name: project(stores.backbones[name].read(layout.FEATURES)[rows]) for name in confused.experts}
+
+
+def _pictures(
+    stores: KeptStores, predictions: Predictions, confused: ConfusedPair | None, trust: Trust | None
+) -> dict[int, NDArray[np.uint8]]:
+    wanted = {image for image in (confused.mistaken if confused else ()) if image is not None}
+    if trust is not None:
+        wanted |= {each.image for ends in (trust.most, trust.least) for of_expert in ends for each in of_expert}
+    sizes = [size for size in _SIZES if layout.THUMBNAILS.format(size=size) in stores.index.array_names]
+    if not wanted or not sizes:
+        return {}
+    images = sorted(wanted)
+    pictures = stores.index.thumbnails(sizes[0]).oindex[predictions.usable_rows[images]]
+    return dict(zip(images, np.asarray(pictures), strict=True))
 
 
 def _notes(found: Measures) -> Iterator[str]:
