@@ -102,7 +102,7 @@ class Sheet:
 
 
 def explain(
-    photographs: Sequence[Explained], notes: Sequence[str], skipped: Sequence[str], colours: Sequence[tuple[str, str]]
+    photographs: Sequence[Explained], notes: Sequence[str], skipped: Sequence[str]
 ) -> str:
     """Return the page of some photographs, of one model.
 
@@ -113,8 +113,6 @@ def explain(
         What to know before trusting the model.
     skipped : sequence of str
         A line for each photograph that could not be used.
-    colours : sequence of (str, str)
-        Of the experts, on light and on dark paper.
     """
     experts = tuple(photographs[0].gate) if photographs else ()
     content = {
@@ -123,7 +121,7 @@ def explain(
         "notes": tuple(notes),
         "skipped": tuple(skipped),
     }
-    return render("explanation.html.j2", "What is on these photographs", colours, content)
+    return render("explanation.html.j2", "What is on these photographs", len(experts), content)
 
 
 def _sheet(photograph: Explained) -> Sheet:

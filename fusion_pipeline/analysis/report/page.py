@@ -7,7 +7,7 @@ allows the one script that is in it, by its digest, and pictures in data URIs; a
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -16,13 +16,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fusion_pipeline.analysis.figures.drawing import colour
 from fusion_pipeline.analysis.report.names import as_html, as_text, name_html
 from fusion_pipeline.errors import printable
 
 _PACKAGE = "fusion_pipeline.analysis.report"
 
 
-def render(template: str, title: str, colours: Sequence[tuple[str, str]], content: Mapping[str, Any]) -> str:
+def render(template: str, title: str, experts: int, content: Mapping[str, Any]) -> str:
     """Return a page.
 
     Parameters
@@ -31,8 +32,8 @@ def render(template: str, title: str, colours: Sequence[tuple[str, str]], conten
         Name of a file in `templates`.
     title : str
         With names between marks.
-    colours : sequence of (str, str)
-        Of the experts, on light and on dark paper.
+    experts : int
+        How many experts have a colour, that of the figures.
     content : mapping
         What the template shows.
     """
@@ -44,7 +45,7 @@ def render(template: str, title: str, colours: Sequence[tuple[str, str]], conten
         .render(
             **content,
             title=title,
-            style=Markup(_own("page.css") + _colour_rules(colours)),  # noqa: S704  files of this package
+            style=Markup(_own("page.css") + _colour_rules(experts)),  # noqa: S704  files of this package
             script=Markup(script),  # noqa: S704
             script_hash=f"'sha256-{digest}'",
         )
@@ -71,9 +72,5 @@ def _own(name: str) -> str:
     return (files(_PACKAGE) / "templates" / name).read_text(encoding="utf-8")
 
 
-def _colour_rules(colours: Sequence[tuple[str, str]]) -> str:
-    light, dark = (
-        "\n".join(f".c{number} {{ --colour: {pair[which]}; }}" for number, pair in enumerate(colours))
-        for which in (0, 1)
-    )
-    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+def _colour_rules(experts: int) -> str:
+    return "".join(f".c{number} {{ --colour: {colour(number)}; }}\n" for number in range(experts))

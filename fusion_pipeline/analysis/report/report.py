@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
+from fusion_pipeline.analysis.figures.every_figure import every_figure
 from fusion_pipeline.analysis.kept_run import KeptRun, KeptStores
 from fusion_pipeline.analysis.measures import Measures
 from fusion_pipeline.analysis.report.answer import Answer, answer
 from fusion_pipeline.analysis.report.cards import cards_of
 from fusion_pipeline.analysis.report.costs import costs_of
 from fusion_pipeline.analysis.report.gallery import Gallery, gallery_of
+from fusion_pipeline.analysis.report.inline import inline_svg
 from fusion_pipeline.analysis.report.names import as_text, named
 from fusion_pipeline.analysis.report.origins import origins_of
 from fusion_pipeline.analysis.report.outcomes import Outcome
@@ -24,13 +27,7 @@ from fusion_pipeline.analysis.report.standings import Standings, stand
 from fusion_pipeline.analysis.report.table import table_of
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.grouping import find_groups
-
-IMAGES = 2000
-"""Images that a page carries if nobody says how many: at 2.5 KB each, 5 MB of them."""
-
-COLOURS = (
-    ("#0072b2", "#56a9dd"), ("#d55e00", "#f08a3c"), ("#009e73", "#35c39a"), ("#cc79a7", "#e29bc2"), ("#8a6d00", "#d9b93c"),
-)
+_ROOM = 760  # pixels of a figure that still leave room for a sentence beside it
 
 
 @dataclass(frozen=True)
@@ -104,14 +101,43 @@ def make_report(measures: Measures, stores: KeptStores, multiply_adds: Mapping[s
         "dataset": run.dataset,
         "answer": said,
         "table": table_of(run, costs, standings.fused_name),
-        "figures": (),
+        "figures": tuple(_figures(measures)),
         "origins": origins_of(run, costs),
         **_images(gallery, stores, run, standings),
     }
-    html = render("report.html.j2", f"{named(run.dataset)}: what its backbones know", COLOURS, content)
+    html = render("report.html.j2", f"{named(run.dataset)}: what its backbones know", len(run.predictions.backbones) + 1, content)
     shown = 0 if gallery is None else len(gallery.images)
     tested = int((run.predictions.tested_in >= 0).any(axis=0).sum())
     return Report(html, said, standings.fused_name, shown, tested)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report.
+
+    Attributes
+    ----------
+    title : str
+    reading : str
+        The sentence that says what it shows.
+    svg : Markup
+    wide : bool
+        Whether it leaves no room beside it.
+    """
+
+    title: str
+    reading: str
+    svg: Markup
+    wide: bool
+
+
+def _figures(measures: Measures) -> Iterator[Figure]:
+    trust = measures.trust
+    for drawn in every_figure({measures.run.dataset: measures}):
+        if drawn.name == "trust" and trust is not None and trust.averaged == trust.parts:
+            continue  # the answer says it: a chart of one and the same weight says nothing
+        inline = inline_svg(drawn)
+        yield Figure(drawn.title, drawn.readings[measures.run.dataset], inline.svg, inline.width > _ROOM)
 
 
 @dataclass(frozen=True)
