@@ -27,6 +27,7 @@ ALARM: Final = "#d55e00"
 
 # Okabe and Ito's, which people see apart who confuse red and green, without their yellow, which paper swallows.
 _COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6d31")
+COLOURED: Final = len(_COLOURS)
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 
 FORMATS: Final = ("svg", "png")

@@ -181,7 +181,9 @@ def _gain(standings: Standings, step: Step) -> Point:
         f"{points_of(low)} to {points_of(high)} points.",
         f"Of all images {step.difference.wins:,} are won and {step.difference.losses:,} lost.",
     ]
-    return Point("What does fusing gain?", f"{points_of(step.difference.difference)}\N{NO-BREAK SPACE}points", tuple(sentences))
+    return Point(
+        "What does fusing gain?", f"{points_of(step.difference.difference)}\N{NO-BREAK SPACE}points", tuple(sentences)
+    )
 
 
 def _certainty(standings: Standings, step: Step) -> Point:
@@ -222,4 +224,10 @@ def _price(standings: Standings, costs: Costs) -> Point:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:,.0f}\N{NO-BREAK SPACE}s" if seconds >= 10 else f"{seconds:.2g}\N{NO-BREAK SPACE}s"
+    return (
+        ""
+        if seconds is None
+        else f"{seconds:,.0f}\N{NO-BREAK SPACE}s"
+        if seconds >= 10
+        else f"{seconds:.2g}\N{NO-BREAK SPACE}s"
+    )

@@ -10,10 +10,10 @@ from fusion_pipeline.analysis.report.names import named
 from fusion_pipeline.analysis.report.outcomes import Outcome
 
 _BADGES = (
-    (Outcome.GATE_MENDED, "error mended by the gate", "mended"),
-    (Outcome.GATE_MADE, "error made by the gate", "made"),
-    (Outcome.FUSING_MENDED, "error mended by fusing", "mended"),
-    (Outcome.FUSING_MADE, "error made by fusing", "made"),
+    (Outcome.GATE_MENDED, "the gate mended it", "mended"),
+    (Outcome.GATE_MADE, "the gate got it wrong", "made"),
+    (Outcome.FUSING_MENDED, "fusing mended it", "mended"),
+    (Outcome.FUSING_MADE, "fusing got it wrong", "made"),
 )
 
 

@@ -54,5 +54,9 @@ def costs_of(run: KeptRun, multiply_adds: Mapping[str, float]) -> Costs:
     told: Mapping[str, Any] = {} if content is None else json_object(content, run.folder / SECONDS_FILE)
     rows = told.get("rows", [])
     same = len(rows) == len(run.predictions.rows)
-    seconds = {each.row.text: row["fit_seconds"] for each, row in zip(run.predictions.rows, rows, strict=True)} if same else {}
+    seconds = (
+        {each.row.text: row["fit_seconds"] for each, row in zip(run.predictions.rows, rows, strict=True)}
+        if same
+        else {}
+    )
     return Costs(seconds, told.get("versions", {}), multiply_adds)

@@ -13,7 +13,9 @@ from fusion_pipeline.analysis.report.page import render
 from fusion_pipeline.analysis.report.pictures import picture_uri
 
 LIKELIEST = 5
-"""Classes that are shown of each photograph."""
+"""Classes that are shown of each photograph, if they have a probability at all."""
+
+_WORTH_A_LINE = 0.0005  # less is printed as 0.0 %
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,7 @@ class Sheet:
     heard: tuple[Heard, ...]
 
 
-def explain(
-    photographs: Sequence[Explained], notes: Sequence[str], skipped: Sequence[str]
-) -> str:
+def explain(photographs: Sequence[Explained], notes: Sequence[str], skipped: Sequence[str]) -> str:
     """Return the page of some photographs, of one model.
 
     Parameters
@@ -126,6 +126,7 @@ def explain(
 
 def _sheet(photograph: Explained) -> Sheet:
     ranked = sorted(photograph.probabilities.items(), key=lambda each: -each[1])[:LIKELIEST]
+    ranked = ranked[:1] + [each for each in ranked[1:] if each[1] >= _WORTH_A_LINE]
     experts = tuple(photograph.gate)
     label = ranked[0][0]
     return Sheet(

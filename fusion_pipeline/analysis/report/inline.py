@@ -9,7 +9,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from fusion_pipeline.analysis.figures.drawing import AVERAGE_INK, FAINT, FUSED, INK, QUIET, Drawing
+from fusion_pipeline.analysis.figures.drawing import AVERAGE_INK, COLOURED, FAINT, FUSED, INK, QUIET, Drawing, colour
 
 _INKS: Final[Mapping[str, str]] = {
     INK: "var(--ink)",
@@ -18,8 +18,9 @@ _INKS: Final[Mapping[str, str]] = {
     FUSED: "var(--ink)",
     AVERAGE_INK: "var(--soft)",
     "#ffffff": "var(--card)",
+    **{colour(number): f"var(--expert-{number})" for number in range(COLOURED)},
 }
-"""Colours of figures that follow the page's scheme; those that stand for something are the same on any paper."""
+"""Colours of figures that follow the page's scheme."""
 
 _PROLOGUE = re.compile(r"\A.*?(?=<svg\b)|<metadata>.*?</metadata>", re.DOTALL)
 _SIZE = re.compile(r'<svg\b[^>]*\bviewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>', re.DOTALL)

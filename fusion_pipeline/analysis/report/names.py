@@ -7,10 +7,15 @@ in a name itself are escaped, whoever writes HTML may take them for ``<bdi>`` an
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from unicodedata import bidirectional
+
 from markupsafe import Markup, escape
 
 from fusion_pipeline.errors import printable
 
+_RIGHT_TO_LEFT = ("R", "AL")
 _OPEN, _CLOSE = "\u2068", "\u2069"
 
 
@@ -25,16 +30,17 @@ def named(name: str) -> str:
     return f"{_OPEN}{printable(name)}{_CLOSE}"
 
 
-def listed(names: list[str]) -> str:
-    """Return names as an enumeration.
+def isolated(sentence: str, names: Iterable[str]) -> str:
+    r"""Return a sentence that has printable names in it with marks around those that are written from right to left.
 
     Examples
     --------
-    >>> as_text(listed(["a", "b", "c"])), as_text(listed(["a"]))
-    ('a, b and c', 'a')
+    >>> isolated("\u05d0 and b are confused.", ["b", "\u05d0"])
+    '\u2068\u05d0\u2069 and b are confused.'
     """
-    *most, last = [named(name) for name in names]
-    return f"{', '.join(most)} and {last}" if most else last
+    turned = {printable(name) for name in names if any(bidirectional(sign) in _RIGHT_TO_LEFT for sign in name)}
+    pattern = "|".join(re.escape(name) for name in sorted(turned, key=len, reverse=True))
+    return re.sub(pattern, lambda match: named(match[0]), sentence) if turned else sentence
 
 
 def as_text(sentence: str) -> str:

@@ -60,7 +60,10 @@ def origins_of(run: KeptRun, costs: Costs) -> Origins:
 def _of_images(run: KeptRun) -> Iterator[Fact]:
     dataset = run.summary["dataset"]
     yield Fact("Data set", run.dataset)
-    yield Fact("Images", f"{dataset['images']:,}, of which {dataset['usable']:,} can be used, in {dataset['classes']:,} classes")
+    yield Fact(
+        "Images",
+        f"{dataset['images']:,}, of which {dataset['usable']:,} can be used, in {dataset['classes']:,} classes",
+    )
     yield Fact("Digest of the images", dataset["digest"], is_digest=True)
     yield Fact("Index", dataset["index"], is_digest=True)
     yield Fact("Digest of all predictions", run.summary["predictions"], is_digest=True)

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fusion_pipeline.analysis.figures.drawing import colour
+from fusion_pipeline.analysis.figures.drawing import COLOURED, colour
 from fusion_pipeline.analysis.report.names import as_html, as_text, name_html
 from fusion_pipeline.errors import printable
 
@@ -73,4 +73,10 @@ def _own(name: str) -> str:
 
 
 def _colour_rules(experts: int) -> str:
-    return "".join(f".c{number} {{ --colour: {colour(number)}; }}\n" for number in range(experts))
+    """Return the rules for the colours of figures and experts: on dark paper each is somewhat lighter."""
+    light = "".join(f"--expert-{number}: {colour(number)}; " for number in range(COLOURED))
+    dark = "".join(
+        f"--expert-{number}: color-mix(in srgb, {colour(number)} 75%, white); " for number in range(COLOURED)
+    )
+    classes = "".join(f".c{number} {{ --colour: var(--expert-{number % COLOURED}); }}\n" for number in range(experts))
+    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n{classes}"

@@ -18,7 +18,7 @@ from fusion_pipeline.analysis.report.cards import cards_of
 from fusion_pipeline.analysis.report.costs import costs_of
 from fusion_pipeline.analysis.report.gallery import Gallery, gallery_of
 from fusion_pipeline.analysis.report.inline import inline_svg
-from fusion_pipeline.analysis.report.names import as_text, named
+from fusion_pipeline.analysis.report.names import as_text, isolated, named
 from fusion_pipeline.analysis.report.origins import origins_of
 from fusion_pipeline.analysis.report.outcomes import Outcome
 from fusion_pipeline.analysis.report.page import render
@@ -27,6 +27,7 @@ from fusion_pipeline.analysis.report.standings import Standings, stand
 from fusion_pipeline.analysis.report.table import table_of
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.grouping import find_groups
+
 _ROOM = 760  # pixels of a figure that still leave room for a sentence beside it
 
 
@@ -94,7 +95,9 @@ def make_report(measures: Measures, stores: KeptStores, multiply_adds: Mapping[s
     """
     run, fused = measures.run, measures.moe
     costs = costs_of(run, multiply_adds)
-    standings = stand(run, fused, find_groups(Aligned.of(list(stores.backbones.values())), run.summary["protocol"]["groups"]))
+    standings = stand(
+        run, fused, find_groups(Aligned.of(list(stores.backbones.values())), run.summary["protocol"]["groups"])
+    )
     said = answer(standings, costs)
     gallery = None if fused is None or at_most == 0 else gallery_of(run, fused, standings.names[0], at_most)
     content = {
@@ -105,7 +108,9 @@ def make_report(measures: Measures, stores: KeptStores, multiply_adds: Mapping[s
         "origins": origins_of(run, costs),
         **_images(gallery, stores, run, standings),
     }
-    html = render("report.html.j2", f"{named(run.dataset)}: what its backbones know", len(run.predictions.backbones) + 1, content)
+    html = render(
+        "report.html.j2", f"{named(run.dataset)}: what its backbones know", len(run.predictions.backbones) + 1, content
+    )
     shown = 0 if gallery is None else len(gallery.images)
     tested = int((run.predictions.tested_in >= 0).any(axis=0).sum())
     return Report(html, said, standings.fused_name, shown, tested)
@@ -119,7 +124,7 @@ class Figure:
     ----------
     title : str
     reading : str
-        The sentence that says what it shows.
+        The sentence that says what it shows, with names between marks.
     svg : Markup
     wide : bool
         Whether it leaves no room beside it.
@@ -132,12 +137,11 @@ class Figure:
 
 
 def _figures(measures: Measures) -> Iterator[Figure]:
-    trust = measures.trust
-    for drawn in every_figure({measures.run.dataset: measures}):
-        if drawn.name == "trust" and trust is not None and trust.averaged == trust.parts:
-            continue  # the answer says it: a chart of one and the same weight says nothing
+    run = measures.run
+    for drawn in every_figure({run.dataset: measures}):
         inline = inline_svg(drawn)
-        yield Figure(drawn.title, drawn.readings[measures.run.dataset], inline.svg, inline.width > _ROOM)
+        reading = isolated(drawn.readings[run.dataset], (run.dataset, *run.predictions.class_names))
+        yield Figure(drawn.title, reading, inline.svg, inline.width > _ROOM)
 
 
 @dataclass(frozen=True)
@@ -198,9 +202,13 @@ def _most_trusted(gallery: Gallery, trusted: Sequence[int]) -> Iterator[tuple[in
 
 def _note(gallery: Gallery, standings: Standings) -> str:
     shown, fused = len(gallery.images), named(gallery.voices[0].name)
-    some = f"All {shown:,} tested images are here" if shown == gallery.tested else (
-        f"{shown:,} of {gallery.tested:,} tested images are here: first those that the gate or fusing mended or made wrong, "
-        "then other errors, then others at even distances"
+    some = (
+        f"All {shown:,} tested images are here"
+        if shown == gallery.tested
+        else (
+            f"{shown:,} of {gallery.tested:,} tested images are here: first those that the gate or fusing mended or made wrong, "
+            "then other errors, then others at even distances"
+        )
     )
     averaged, parts = standings.averaged
     if gallery.weights is None:
