@@ -46,7 +46,10 @@ def report(run: str, out: str | None, row: str | None, images: int, settings: Se
 
     kept = KeptRun.open(run)
     stores = kept.stores(settings.cache if "cache" in settings.given else None, settings.local_copy)
-    made = make_report(measure(kept, row, stores), stores, {}, images)
+    measures = measure(kept, row, stores)
+    for note in measures.notes:
+        console.warn(note)
+    made = make_report(measures, stores, {}, images)
     path = write_page(Path(run) / "report.html" if out is None else Path(out), made.html)
     console.tell(map(as_text, made.answer.sentences))
     console.say(f"report: {printable(str(path))}")

@@ -74,7 +74,7 @@ def answer(standings: Standings, costs: Costs) -> Answer:
 
 
 def percent(share: float) -> str:
-    """Return a share in percent, which no line break separates.
+    r"""Return a share in percent, which no line break separates.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def points_of(difference: float) -> str:
 
 
 def chance(p: float) -> str:
-    """Return a p-value.
+    r"""Return a p-value.
 
     Examples
     --------
@@ -135,13 +135,13 @@ def _warning(standings: Standings) -> str:
         return ""
     if averaged == parts:
         return (
-            f"The gate {named(standings.fused_name)} fell back to averaging in all of its {parts} parts: it found nothing "
-            "in the images by which to trust one backbone more than another. What is shown under its name is the plain "
-            "average, every weight is the same, and nothing here adapts to the image."
+            f"The gate {named(standings.fused_name)} fell back to averaging in all of its {parts} parts: it found "
+            "nothing in the images by which to trust one backbone more than another. What is shown under its name is "
+            "the plain average, every weight is the same, and nothing here adapts to the image."
         )
     return (
-        f"The gate {named(standings.fused_name)} fell back to averaging in {averaged} of its {parts} parts: there every "
-        "weight is the same."
+        f"The gate {named(standings.fused_name)} fell back to averaging in {averaged} of its {parts} parts: there "
+        "every weight is the same."
     )
 
 
@@ -177,8 +177,8 @@ def _interval(bounds: Sequence[float]) -> str:
 def _gain(standings: Standings, step: Step) -> Point:
     low, high = step.difference.ci95
     sentences = [
-        f"{named(step.first)} gets {_accuracy(standings.fused or {})}: 95\N{NO-BREAK SPACE}% interval of the difference "
-        f"{points_of(low)} to {points_of(high)} points.",
+        f"{named(step.first)} gets {_accuracy(standings.fused or {})}: "
+        f"95\N{NO-BREAK SPACE}% interval of the difference {points_of(low)} to {points_of(high)} points.",
         f"Of all images {step.difference.wins:,} are won and {step.difference.losses:,} lost.",
     ]
     return Point(

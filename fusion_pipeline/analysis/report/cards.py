@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from fusion_pipeline.analysis.report.gallery import Gallery
 from fusion_pipeline.analysis.report.names import named
@@ -66,10 +67,7 @@ def bar_of(experts: Sequence[str], weights: Sequence[float], coloured: Sequence[
     >>> as_text(bar.description), [(segment.start, segment.length) for segment in bar.segments]
     ('Gate weights: a 0.25, b 0.75', [(0, 250), (250, 750)])
     """
-    ends = [0]
-    for weight in weights:
-        ends.append(ends[-1] + weight)
-    places = [round(1000 * end) for end in ends]
+    places = [0, *(round(1000 * end) for end in accumulate(weights))]
     segments = tuple(
         Segment(coloured.index(name), start, end - start)
         for name, start, end in zip(experts, places[:-1], places[1:], strict=True)

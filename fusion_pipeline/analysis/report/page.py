@@ -1,7 +1,7 @@
-"""What a page shows becomes one HTML document that needs nothing else: no network, no other file, no script but its own.
+"""What a page shows becomes one HTML document that needs nothing else: no network, no other file.
 
-Every text goes through Jinja2's escaping; names from outside are isolated as well, as `names` does it. The page's policy
-allows the one script that is in it, by its digest, and pictures in data URIs; a browser loads nothing else for it.
+Every text goes through Jinja2's escaping; names from outside are isolated as well, as `names` does it. The page's
+policy allows the one script that is in it, by its digest, and pictures in data URIs; a browser loads nothing else.
 """
 
 from __future__ import annotations

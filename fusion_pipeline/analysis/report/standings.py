@@ -1,4 +1,4 @@
-"""A kept run becomes what its rows are worth beside each other: the best backbone, the fused row, and what lies between.
+"""A kept run becomes what its rows are worth beside each other: the best backbone, and the fused row.
 
 The run's own table has accuracies, intervals and p-values. What is computed here is the interval of a difference, which
 that has not, from the same kept predictions.
@@ -130,11 +130,11 @@ class _Beside:
         if first is None or second is None:
             return None
         names = (first.row.text, second.row.text)
-        outcomes = [_outcomes(self._run, each) for each in (first, second)]
-        compared = compare_repeats(names[0], outcomes[0], names[1], outcomes[1], self._groups)
+        ours, theirs = (_outcomes(self._run, each) for each in (first, second))
+        compared = compare_repeats(names[0], ours, names[1], theirs, self._groups)
         told = [each for each in self._run.summary["comparisons"] if (each["first"], each["second"]) == names]
         p_holm = told[0]["p_holm"] if told else None
-        return Step(*names, difference_of(*outcomes, self._groups), compared.p, p_holm)
+        return Step(*names, difference_of(ours, theirs, self._groups), compared.p, p_holm)
 
 
 def _outcomes(run: KeptRun, row: RowPredictions) -> Outcomes:
