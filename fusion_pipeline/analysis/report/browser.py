@@ -85,8 +85,8 @@ def _note(gallery: Gallery, averaged: tuple[int, int]) -> str:
     some = f"All {shown:,} tested images are here"
     if shown < gallery.tested:
         some = (
-            f"{shown:,} of {gallery.tested:,} tested images are here: first those that the gate or fusing mended or got "
-            "wrong, then other errors, then others at even distances"
+            f"{shown:,} of {gallery.tested:,} tested images are here: first those that the gate or fusing mended or "
+            "got wrong, then other errors, then others at even distances"
         )
     if gallery.weights is None:
         bars = f"{fused} is no gate, and has no weights to show."

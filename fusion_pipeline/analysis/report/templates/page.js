@@ -62,8 +62,8 @@
   }
 
   function columns(shown) {
-    const top = shown[0].offsetTop;
-    const next = shown.findIndex((button) => button.offsetTop !== top);
+    const height = (button) => button.getBoundingClientRect().top;
+    const next = shown.findIndex((button) => height(button) > height(shown[0]) + 1);
     return next < 0 ? shown.length : next;
   }
 
