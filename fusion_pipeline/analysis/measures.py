@@ -142,6 +142,12 @@ def measure(
     return replace(found, notes=tuple(_notes(found)))
 
 
+def rows_of(runs: Mapping[str, Measures]) -> tuple[list[str], list[str]]:
+    """Return the names of the backbones of some runs, then those of the fused rows; repeated ones repeat."""
+    backbones = [name for found in runs.values() for name in found.votes.experts]
+    return backbones, [AVERAGE, *(found.moe_name for found in runs.values())]
+
+
 def _experts(predictions: Predictions, votes: Votes) -> list[RowPredictions]:
     return [each for each in predictions.rows if each.row.text in votes.experts]
 

@@ -155,6 +155,8 @@ def read_subsets(found: Subsets) -> str:
     if len(found.best) == 1:
         return f"{_names(best)} alone is right on {_percent(best.accuracy)} of the images."
     one = found.best[0]
+    if best is one:
+        return f"No average is more accurate than {_names(one)} alone, {_percent(one.accuracy)}{_cost(one)}."
     text = (
         f"Of all subsets the average of {_names(best)} is the most accurate, {_percent(best.accuracy)}"
         f"{_cost(best)}; the best single backbone, {_names(one)}, has {_percent(one.accuracy)}{_cost(one)}"

@@ -26,11 +26,11 @@ from fusion_pipeline.analysis.readings import read_agreement
 @drawing()
 def draw_agreement(runs: Mapping[str, Measures]) -> Drawing:
     """Draw the kappas of all pairs, a row for each data set, with mean and median."""
-    figure, ((axes,),) = panels(1, 1, 7.2, 1.3 + 0.75 * len(runs))
+    figure, ((axes,),) = panels(1, 1, 7.2, 1.1 + 0.7 * len(runs))
     for height, found in enumerate(runs.values()):
         _row(axes, height, found.agreement)
-    axes.set_yticks(range(len(runs)), [shown(name) for name in runs])
-    axes.set_ylim(len(runs) - 0.4, -0.75)
+    axes.set_yticks(range(len(runs)), [_name(name, found.agreement) for name, found in runs.items()])
+    axes.set_ylim(len(runs) - 0.5, -0.5)
     low = min((pair.kappa for found in runs.values() for pair in found.agreement.pairs), default=0.0)
     axes.set_xlim(min(0.9, low - 0.05) if low < 0.95 else 0.9, 1.004)
     axes.set_xlabel("Cohen's kappa of two backbones (1: they agree on every image)")
@@ -55,6 +55,11 @@ def draw_agreement(runs: Mapping[str, Measures]) -> Drawing:
     )
 
 
+def _name(dataset: str, found: Agreement) -> str:
+    told = "" if found.mean is None else f"\nmean {found.mean:.3f}\nmedian {found.median:.3f}"
+    return f"{shown(dataset)}{told}"
+
+
 def _row(axes: Axes, height: int, found: Agreement) -> None:
     if not found.pairs or found.mean is None or found.median is None:
         axes.annotate(
@@ -68,11 +73,3 @@ def _row(axes: Axes, height: int, found: Agreement) -> None:
     axes.plot([found.median] * 2, [height - 0.18, height + 0.18], color=colour(5), linewidth=2)
     axes.plot(kappas, np.full(len(kappas), height), ".", color=INK, markersize=4, alpha=0.6)
     axes.plot(found.mean, height, "^", color=colour(2), markersize=7)
-    axes.annotate(
-        f"mean {found.mean:.3f}, median {found.median:.3f}",
-        ((kappas.min() + kappas.max()) / 2, height),
-        xytext=(0, 15),
-        textcoords="offset points",
-        ha="center",
-        va="center",
-    )

@@ -9,18 +9,16 @@ from matplotlib.axes import Axes
 
 from fusion_pipeline.analysis.calibration import Reliability
 from fusion_pipeline.analysis.figures.drawing import (
-    AVERAGE_INK,
-    FUSED,
     QUIET,
     Drawing,
     Table,
-    colour,
     drawing,
     leave_only,
+    looks,
     panels,
     shown,
 )
-from fusion_pipeline.analysis.measures import Measures
+from fusion_pipeline.analysis.measures import Measures, rows_of
 from fusion_pipeline.analysis.readings import read_calibration
 
 _ACROSS = 4
@@ -31,11 +29,11 @@ def draw_calibration(runs: Mapping[str, Measures]) -> Drawing:
     """Draw how often each row is right against how sure it is, with its expected calibration error."""
     lines = [ceil(len(found.calibration) / _ACROSS) for found in runs.values()]
     figure, axes = panels(sum(lines), _ACROSS, 8.4, 2.15 * sum(lines) + 0.2, sharex=True, sharey=True)
-    top = 0
+    look, top = looks(*rows_of(runs)), 0
     for (name, found), rows in zip(runs.items(), lines, strict=True):
         panel_rows = axes[top : top + rows].ravel()
-        for position, (each, curve) in enumerate(zip(panel_rows, found.calibration, strict=False)):
-            _panel(each, curve, _ink(position, found), name if len(runs) > 1 else "")
+        for each, curve in zip(panel_rows, found.calibration, strict=False):
+            _panel(each, curve, look[curve.name].colour, name if len(runs) > 1 else "")
         for each in panel_rows[len(found.calibration) :]:
             each.set_visible(False)
         top += rows
@@ -54,12 +52,6 @@ def draw_calibration(runs: Mapping[str, Measures]) -> Drawing:
     )
 
 
-def _ink(position: int, found: Measures) -> str:
-    if position < len(found.votes.experts):
-        return colour(position)
-    return FUSED if found.calibration[position].name == found.moe_name else AVERAGE_INK
-
-
 def _panel(axes: Axes, curve: Reliability, ink: str, dataset: str) -> None:
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
     points = [
@@ -71,7 +63,7 @@ def _panel(axes: Axes, curve: Reliability, ink: str, dataset: str) -> None:
     axes.plot(xs, ys, color=ink, linewidth=1)
     axes.scatter(xs, ys, s=[4 + 90 * count / sum(counts) for count in counts], color=ink)
     head = f"{shown(dataset, 22)}\n" if dataset else ""
-    axes.set_title(f"{head}{shown(curve.name, 22)}\nECE {100 * curve.ece:.1f} %", loc="left", color=ink)
+    axes.set_title(f"{head}{shown(curve.name, 22)}\nECE {100 * curve.ece:.1f} %", loc="left")
     axes.set_xlim(-0.02, 1.04)
     axes.set_ylim(-0.04, 1.06)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])

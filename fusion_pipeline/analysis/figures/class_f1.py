@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 
 import numpy as np
@@ -10,25 +10,27 @@ from matplotlib.axes import Axes
 
 from fusion_pipeline.analysis.class_f1 import EXAMPLES, ExampleClass
 from fusion_pipeline.analysis.figures.drawing import (
-    FUSED,
+    FAINT,
     QUIET,
     Drawing,
+    Look,
     Table,
-    colour,
     drawing,
     leave_only,
+    looks,
     panels,
     shown,
 )
-from fusion_pipeline.analysis.measures import Measures
+from fusion_pipeline.analysis.measures import Measures, rows_of
 from fusion_pipeline.analysis.readings import read_class_f1
 
 
 @drawing()
 def draw_class_f1(runs: Mapping[str, Measures]) -> Drawing:
     """Draw up to three classes that different backbones know best, a row for each data set."""
-    tallest = max(len(found.class_f1.names) for found in runs.values())
-    figure, axes = panels(len(runs), EXAMPLES, 9.5, (0.75 + 0.24 * tallest) * len(runs))
+    heights = [0.75 + 0.24 * len(found.class_f1.names) for found in runs.values()]
+    figure, axes = panels(len(runs), EXAMPLES, 9.5, sum(heights), height_ratios=heights)
+    look = looks(*rows_of(runs))
     for row, (name, found) in zip(axes, runs.items(), strict=True):
         examples = found.class_f1.examples
         for each in row[len(examples) :]:
@@ -37,7 +39,8 @@ def draw_class_f1(runs: Mapping[str, Measures]) -> Drawing:
             row[0].text(0, 0.5, f"{shown(name)}: no class has a winner", transform=row[0].transAxes)
         low = min((float(found.class_f1.scores[:, each.label].min()) for each in examples), default=0.0)
         for number, (each, example) in enumerate(zip(row, examples, strict=False)):
-            _panel(each, found, example, low, first=number == 0)
+            _panel(each, found, example, low, look)
+            each.set_yticks(*_names(found.class_f1.names, written=number == 0))
             if number == 0:
                 each.annotate(
                     shown(name),
@@ -60,13 +63,15 @@ def draw_class_f1(runs: Mapping[str, Measures]) -> Drawing:
     )
 
 
-def _panel(axes: Axes, found: Measures, example: ExampleClass, low: float, *, first: bool) -> None:
+def _names(names: Sequence[str], *, written: bool) -> tuple[range, list[str]]:
+    return range(len(names)), [shown(name, 20) if written else "" for name in names]
+
+
+def _panel(axes: Axes, found: Measures, example: ExampleClass, low: float, look: Mapping[str, Look]) -> None:
     names, scores = found.class_f1.names, found.class_f1.scores[:, example.label]
-    fused = len(found.votes.experts)
     for height, (name, score) in enumerate(zip(names, scores, strict=True)):
-        ink = FUSED if height == fused else colour(height)
-        axes.plot([low, score], [height, height], color=ink, linewidth=1, alpha=0.5)
-        axes.plot(score, height, "D" if height == fused else "o", color=ink, markersize=6)
+        axes.axhline(height, color=FAINT, linewidth=0.8)
+        axes.plot(score, height, look[name].marker, color=look[name].colour, markersize=6)
         axes.annotate(
             f"{score:.3f}",
             (score, height),
@@ -75,14 +80,12 @@ def _panel(axes: Axes, found: Measures, example: ExampleClass, low: float, *, fi
             va="center",
             weight="bold" if name == example.winner else "normal",
         )
-    axes.set_yticks(range(len(names)), [shown(name, 20) for name in names] if first else [])
     axes.set_ylim(len(names) - 0.4, -0.6)
     room = max(1 - low, 0.02)
     axes.set_xlim(low - 0.05 * room, 1 + 0.28 * room)
     axes.set_xticks(np.linspace(low, 1, 3), [f"{each:.2f}" for each in np.linspace(low, 1, 3)])
     axes.set_title(shown(found.votes.class_names[example.label]), loc="left")
     axes.set_xlabel("F1", color=QUIET)
-    axes.grid(axis="x")
     leave_only(axes, "bottom")
 
 

@@ -76,12 +76,12 @@ def _draw_counts(figure: Figure, place: Any, dataset: str, found: Measures, pair
     pictured = any(image in found.pictures for image in pair.mistaken)
     inner = place.subgridspec(1, 4 if pictured else 2, width_ratios=[1, 1.5, 1, 1.5] if pictured else [1, 1])
     for side, label in enumerate((pair.first, pair.second)):
-        name = shown(found.votes.class_names[label], 24)
+        name = shown(found.votes.class_names[label], 20 if pictured else 32)
         if pictured:
             _draw_picture(figure.add_subplot(inner[2 * side]), found, pair.mistaken[side], side)
         axes = figure.add_subplot(inner[2 * side + 1 if pictured else side])
         _draw_bars(axes, pair, side)
-        axes.set_title(f"true class: {name}", loc="left", color=_INKS[side], weight="bold")
+        axes.set_title(f"true class\n{name}", loc="left", color=_INKS[side], weight="bold")
     names = [found.votes.class_names[label] for label in (pair.first, pair.second)]
     figure.suptitle(
         f"{shown(dataset)}: votes for {shown(names[0], 24)} (blue), {shown(names[1], 24)} (red), another class (grey)",
@@ -125,11 +125,13 @@ def _draw_projections(figure: Figure, grid: GridSpec, found: Measures, pair: Con
     split = len(pair.images[0])
     for number, (name, points) in enumerate(found.projections.items()):
         across = min(_ACROSS, len(found.projections))
-        inner = grid[1 + number // _ACROSS].subgridspec(1, across)
+        inner = grid[1 + number // _ACROSS].subgridspec(1, across, wspace=0.06)
         axes = figure.add_subplot(inner[number % _ACROSS])
         for part, ink, sign in ((points[:split], _INKS[0], "o"), (points[split:], _INKS[1], "^")):
             axes.plot(part[:, 0], part[:, 1], sign, color=ink, markersize=3.5, markeredgewidth=0, alpha=0.8)
         axes.set_title(shown(name, 22), loc="left")
+        if number % _ACROSS == 0:
+            axes.set_ylabel("t-SNE of the features", color=QUIET)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.margins(0.06)

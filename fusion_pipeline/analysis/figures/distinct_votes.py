@@ -6,20 +6,20 @@ from collections.abc import Iterator, Mapping
 
 from matplotlib.axes import Axes
 
+from fusion_pipeline.analysis.distinct_votes import DistinctVotes
 from fusion_pipeline.analysis.figures.drawing import (
-    AVERAGE_INK,
     FUSED,
     Drawing,
+    Look,
     Table,
-    colour,
     drawing,
     leave_only,
-    marker,
+    looks,
     panels,
     shown,
     spread,
 )
-from fusion_pipeline.analysis.measures import AVERAGE, Measures
+from fusion_pipeline.analysis.measures import AVERAGE, Measures, rows_of
 from fusion_pipeline.analysis.readings import read_distinct
 
 _FEW = 10
@@ -30,8 +30,9 @@ def draw_distinct_votes(runs: Mapping[str, Measures]) -> Drawing:
     """Draw the accuracy of each backbone and of what is fused where the backbones name 1 to K classes."""
     heights = [1.5 + 0.16 * (len(found.votes.experts) + 2) for found in runs.values()]
     figure, axes = panels(len(runs), 1, 7.6, sum(heights), height_ratios=heights)
+    look = looks(*rows_of(runs))
     for (each,), (name, found), height in zip(axes, runs.items(), heights, strict=True):
-        _panel(each, name, found, 0.17 / (height - 0.9))
+        _panel(each, name, found, look, 0.17 / (height - 0.9))
     return Drawing(
         "distinct-votes",
         "Accuracy where backbones agree and where they do not (end of Section 2)",
@@ -41,24 +42,19 @@ def draw_distinct_votes(runs: Mapping[str, Measures]) -> Drawing:
     )
 
 
-def _panel(axes: Axes, name: str, found: Measures, line: float) -> None:
+def _panel(axes: Axes, name: str, found: Measures, look: Mapping[str, Look], line: float) -> None:
     seen = [each for each in found.distinct if each.accuracies]
     names = list(seen[0].accuracies or {})
-    for position, row in enumerate(names):
-        points = [(each.distinct, (each.accuracies or {})[row]) for each in seen]
-        ink, sign = _look(row, position, found)
-        axes.plot(*zip(*points, strict=True), color=ink, linewidth=2 if ink == FUSED else 1.2)
-        for (x, y), each in zip(points, seen, strict=True):
-            hollow = each.n < _FEW
-            axes.plot(x, y, sign, color=ink, markersize=6, markerfacecolor="white" if hollow else ink)
+    for row in names:
+        _line(axes, look[row], [(each.distinct, (each.accuracies or {})[row], each.n) for each in seen])
     ends = [(seen[-1].accuracies or {})[row] for row in names]
-    last = seen[-1].distinct
-    for position, (row, end, place) in enumerate(zip(names, ends, spread(ends, line, 0.0, 1.0), strict=True)):
-        ink, _ = _look(row, position, found)
-        axes.plot([last + 0.06, last + 0.2], [end, place], color=ink, linewidth=0.7, clip_on=False)
-        axes.annotate(shown(row, 22), (last + 0.22, place), va="center", color=ink, annotation_clip=False)
-    axes.set_xticks([each.distinct for each in seen], [f"{each.distinct}\n{each.n:,} images" for each in seen])
-    axes.set_xlim(seen[0].distinct - 0.2, last + 0.2 + 0.34 * max(1, last - seen[0].distinct))
+    first, last = seen[0].distinct, seen[-1].distinct
+    unit = max(1, last - first) / 4
+    for row, end, place in zip(names, ends, spread(ends, line, 0.0, 1.0), strict=True):
+        axes.plot([last + 0.07 * unit, last + 0.2 * unit], [end, place], color=look[row].colour, linewidth=0.7)
+        axes.text(last + 0.22 * unit, place, shown(row, 22), va="center")
+    axes.set_xticks([each.distinct for each in seen], [_tick(each) for each in seen])
+    axes.set_xlim(first - 0.2 * unit, last + 1.5 * unit)
     axes.set_ylim(-0.04, 1.04)
     axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
     axes.set_title(
@@ -69,11 +65,20 @@ def _panel(axes: Axes, name: str, found: Measures, line: float) -> None:
     leave_only(axes, "left")
 
 
-def _look(row: str, position: int, found: Measures) -> tuple[str, str]:
-    """Return the colour and the marker of a row."""
-    if position < len(found.votes.experts):
-        return colour(position), marker(position)
-    return (FUSED, "D") if row == found.moe_name else (AVERAGE_INK, "s")
+def _line(axes: Axes, look: Look, points: list[tuple[int, float, int]]) -> None:
+    axes.plot(
+        [x for x, _, _ in points],
+        [y for _, y, _ in points],
+        color=look.colour,
+        linewidth=2 if look.colour == FUSED else 1.2,
+    )
+    for x, y, n in points:
+        inside = look.colour if n >= _FEW else "white"
+        axes.plot(x, y, look.marker, color=look.colour, markersize=6, markerfacecolor=inside)
+
+
+def _tick(each: DistinctVotes) -> str:
+    return f"{each.distinct}\n{each.n:,} image{'s' if each.n > 1 else ''}"
 
 
 def _rows(runs: Mapping[str, Measures]) -> Iterator[tuple[object, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,7 @@ INK: Final = "#1f2933"
 QUIET: Final = "#7b8794"
 FAINT: Final = "#e4e7eb"
 FUSED: Final = "#000000"
-AVERAGE_INK: Final = "#52606d"
+_AVERAGED: Final = "#52606d"
 ALARM: Final = "#d55e00"
 
 # Okabe and Ito's, which people see apart who confuse red and green, without their yellow, which paper swallows.
@@ -105,6 +105,11 @@ class Drawing:
     figure: Figure
     tables: tuple[Table, ...]
 
+    def __post_init__(self) -> None:
+        # Each drawing would move the layout a little: it is found once, whatever is written of it.
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
+
     def to_bytes(self, ending: str) -> bytes:
         """Return the picture as a file of one of `FORMATS`."""
         out = io.BytesIO()
@@ -145,13 +150,40 @@ def _has_shape(sign: str) -> bool:
 
 
 def colour(position: int) -> str:
-    """Return the colour of a backbone, by its place among them."""
+    """Return one of the colours that are told apart, by its number; they begin anew after the last."""
     return _COLOURS[position % len(_COLOURS)]
 
 
-def marker(position: int) -> str:
-    """Return the marker of a backbone: another one when the colours begin anew."""
-    return _MARKERS[position // len(_COLOURS) % len(_MARKERS)]
+@dataclass(frozen=True)
+class Look:
+    """How a row of the table is drawn, in every panel of a figure.
+
+    Attributes
+    ----------
+    colour, marker : str
+        As matplotlib names them.
+    """
+
+    colour: str
+    marker: str
+
+
+def looks(backbones: Iterable[str], fused: Iterable[str]) -> dict[str, Look]:
+    """Return how each row is drawn: backbones in colours, by their first occurrence, and what is fused in black.
+
+    Examples
+    --------
+    >>> looks(["a", "b", "a"], ["average"])["average"]
+    Look(colour='#52606d', marker='s')
+    """
+    found = {
+        name: Look(colour(number), _MARKERS[number // len(_COLOURS) % len(_MARKERS)])
+        for number, name in enumerate(dict.fromkeys(backbones))
+    }
+    return {
+        **{name: Look(_AVERAGED if name == "average" else FUSED, "s" if name == "average" else "D") for name in fused},
+        **found,
+    }
 
 
 def panels(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -172,27 +204,22 @@ def spread(heights: Sequence[float], least: float, low: float, high: float) -> l
 
     Examples
     --------
-    >>> spread([0.5, 0.5, 0.0], 0.2, 0.0, 1.0)
-    [0.4, 0.6, 0.0]
+    >>> spread([0.5, 0.5, 0.0], 0.2, 0.0, 1.0), spread([0.0, 0.0, 1.0], 0.2, 0.0, 1.0)
+    ([0.4, 0.6, 0.0], [0.0, 0.2, 1.0])
     """
     order = sorted(range(len(heights)), key=lambda each: heights[each])
     step = min(least, (high - low) / max(1, len(heights) - 1))
-    groups: list[list[float]] = []  # of labels that touch: their mean height, their number
+    groups: list[tuple[float, int]] = []  # of labels that touch: their mean height, their number
+
+    def start(mean: float, n: int) -> float:
+        return float(min(max(mean - (n - 1) * step / 2, low), high - (n - 1) * step))
+
     for each in order:
-        groups.append([heights[each], 1])
-        while len(groups) > 1 and _top(groups[-2], step) + step > _bottom(groups[-1], step) + 1e-9:
-            (mean, n), (lower, m) = groups.pop(), groups.pop()
-            groups.append([(mean * n + lower * m) / (n + m), n + m])
-    placed = [_bottom(group, step) + number * step for group in groups for number in range(int(group[1]))]
-    over = max(0.0, placed[-1] - high) if placed else 0.0
-    placed = [each - over for each in placed] if over else [each + max(0.0, low - placed[0]) for each in placed]
+        mean, n = heights[each], 1
+        while groups and start(*groups[-1]) + groups[-1][1] * step > start(mean, n) + 1e-9:
+            other, m = groups.pop()
+            mean, n = (mean * n + other * m) / (n + m), n + m
+        groups.append((mean, n))
+    placed = [start(*group) + number * step for group in groups for number in range(group[1])]
     found = dict(zip(order, placed, strict=True))
     return [round(found[each], 12) for each in range(len(heights))]
-
-
-def _bottom(group: list[float], step: float) -> float:
-    return group[0] - (group[1] - 1) * step / 2
-
-
-def _top(group: list[float], step: float) -> float:
-    return group[0] + (group[1] - 1) * step / 2

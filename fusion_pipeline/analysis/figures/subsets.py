@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, floor, log10
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import ConnectionPatch
 
 from fusion_pipeline.analysis.figures.drawing import (
     QUIET,
@@ -17,6 +19,7 @@ from fusion_pipeline.analysis.figures.drawing import (
     leave_only,
     panels,
     shown,
+    spread,
 )
 from fusion_pipeline.analysis.measures import Measures
 from fusion_pipeline.analysis.readings import read_subsets
@@ -36,7 +39,7 @@ def draw_subsets(runs: Mapping[str, Measures]) -> Drawing | None:
     if not priced:
         return None
     heights = [max(2.6, 0.9 + 0.36 * len(found.subsets.best)) for found in priced.values()]
-    figure, axes = panels(len(priced), 2, 9.5, sum(heights), height_ratios=heights, width_ratios=[1.35, 1])
+    figure, axes = panels(len(priced), 2, 9.5, sum(heights), height_ratios=heights, width_ratios=[1.7, 1])
     for (plot, key), (name, found) in zip(axes, priced.items(), strict=True):
         _plot(plot, name, found)
         _key(key, found)
@@ -54,23 +57,36 @@ def _plot(axes: Axes, name: str, found: Measures) -> None:
     axes.plot(*_points(subsets.tried), ".", color=QUIET, alpha=0.55, markersize=5)
     xs, ys = _points(subsets.front)
     axes.step(xs, ys, where="post", color=colour(5), linewidth=1.2)
-    for subset in subsets.best:
-        ((x,), (y,)) = _points([subset])
-        axes.plot(x, y, "o", color=colour(0), markersize=13)
-        axes.text(
-            x, y, str(len(subset.members)), color="white", ha="center", va="center_baseline", weight="bold", fontsize=8
-        )
     axes.set_xscale("log")
     costs = _points(subsets.tried)[0]
     axes.set_xlim(min(costs) / 1.25, max(costs) * 1.25)
     ticks = _ticks(min(costs), max(costs))
     axes.set_xticks(ticks, [f"{each:g}" for each in ticks])
     axes.minorticks_off()
+    _number(axes, subsets.best)
     axes.set_xlabel("billion multiply-adds for one image")
     axes.set_ylabel("accuracy of the average, %")
-    axes.set_title(f"{shown(name)}: every subset; line: nothing is better for less", loc="left")
+    axes.set_title(f"{shown(name)}: every subset; line: nothing is better for less", loc="left", pad=24)
     axes.grid()
     leave_only(axes, "bottom", "left")
+
+
+def _number(axes: Axes, best: Sequence[Subset]) -> None:
+    """Put the sizes of the best subsets into a row above the plot, with lines to their dots: dots may coincide."""
+    xs, ys = _points(best)
+    low, high = (log10(bound) for bound in axes.get_xlim())
+    places = spread([(log10(x) - low) / (high - low) for x in xs], 0.055, 0.02, 0.98)
+    for x, y, place, subset in zip(xs, ys, places, best, strict=True):
+        axes.plot(x, y, "o", color=colour(0), markersize=6)
+        line = ConnectionPatch((place, 1.05), (x, y), axes.transAxes, axes.transData, color=colour(0), linewidth=0.7)
+        axes.add_artist(line)
+        axes.plot(place, 1.05, "o", color=colour(0), markersize=13, transform=axes.transAxes, clip_on=False)
+        _write_number(axes, place, 1.05, subset, transform=axes.transAxes)
+
+
+def _write_number(axes: Axes, x: float, y: float, subset: Subset, **where: Any) -> None:
+    number = str(len(subset.members))
+    axes.text(x, y, number, color="white", ha="center", va="center_baseline", weight="bold", fontsize=8, **where)
 
 
 def _key(axes: Axes, found: Measures) -> None:
@@ -105,7 +121,7 @@ def _members(subset: Subset, found: Measures) -> str:
     return shown(f"all but {', '.join(absent)}", 56) if absent else "all"
 
 
-def _points(subsets: tuple[Subset, ...] | list[Subset]) -> tuple[list[float], list[float]]:
+def _points(subsets: Sequence[Subset]) -> tuple[list[float], list[float]]:
     return [(each.multiply_adds or 0.0) / 1e9 for each in subsets], [100 * each.accuracy for each in subsets]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isnan
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from fusion_pipeline.analysis.figures.drawing import (
-    INK,
     Drawing,
     Table,
     drawing,
@@ -20,9 +20,10 @@ from fusion_pipeline.analysis.figures.drawing import (
 )
 from fusion_pipeline.analysis.measures import Measures
 from fusion_pipeline.analysis.readings import read_trust
-from fusion_pipeline.analysis.trust import SHOWN, Trust, TrustedImage
+from fusion_pipeline.analysis.trust import Trust, TrustedImage
 
 _MOST_CLASSES = 24
+_GAP = 16  # the gap between pictures is this part of one
 
 
 @drawing()
@@ -69,6 +70,8 @@ def draw_trust(dataset: str, found: Measures, name: str = "trust") -> Drawing | 
 
 def _chosen(trust: Trust) -> list[int]:
     """Return the tested classes whose weights differ most from all images', in the order of the labels."""
+    if trust.averaged == trust.parts:
+        return []  # every class has 1 / K
     tested = np.flatnonzero(~np.isnan(trust.by_class[:, 0]))
     distance = np.abs(trust.by_class[tested] - trust.overall).max(axis=1)
     return sorted(tested[np.argsort(-distance, kind="stable")[:_MOST_CLASSES]].tolist())
@@ -77,42 +80,40 @@ def _chosen(trust: Trust) -> list[int]:
 def _draw_classes(axes: Axes, dataset: str, found: Measures, trust: Trust, labels: list[int]) -> None:
     weights = np.vstack([trust.overall, trust.by_class[labels]])
     span = max(float(weights.max()), 1e-9)
-    axes.imshow(weights, cmap="Blues", vmin=0, vmax=1.35 * span, aspect="auto")
+    axes.imshow(weights, cmap="Blues", vmin=0, vmax=1.8 * span, aspect="auto")
     for (row, column), weight in np.ndenumerate(weights):
         axes.text(column, row, f"{weight:.2f}", ha="center", va="center", fontsize=8)
     axes.axhline(0.5, color="white", linewidth=3)
     names = ["all images", *(shown(found.votes.class_names[label], 24) for label in labels)]
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks(range(len(trust.experts)), [shown(each, 20) for each in trust.experts], rotation=40, ha="right")
-    few = "" if len(labels) == len(found.votes.tested_classes) else f", {len(labels)} classes that differ most"
-    fell = f"\naveraged in {trust.averaged} of {trust.parts} parts" if trust.averaged else ""
+    few = "" if len(labels) in (0, len(found.votes.tested_classes)) else f", {len(labels)} classes that differ most"
+    fell = f"\nit averaged in {trust.averaged} of {trust.parts} parts" if trust.averaged else ""
     axes.set_title(f"{shown(dataset)}: mean weights of {shown(trust.row)}{few}{fell}", loc="left")
     leave_only(axes)
 
 
 def _draw_pictures(figure: Figure, place: Any, found: Measures, trust: Trust) -> None:
-    grid = place.subgridspec(len(trust.experts), 2 * SHOWN, wspace=0.05)
+    grid = place.subgridspec(len(trust.experts), 2)
     for row, expert in enumerate(trust.experts):
         for side, images in enumerate((trust.most[row], trust.least[row])):
-            for number, image in enumerate(images):
-                axes = figure.add_subplot(grid[row, side * SHOWN + number])
-                _draw_picture(axes, found, image)
-                if number == 0:
-                    _head(axes, f"{shown(expert, 20)} trusted {('most', 'least')[side]}")
+            axes = figure.add_subplot(grid[row, side])
+            _draw_strip(axes, [found.pictures[each.image] for each in images])
+            axes.set_xticks(_centres(images, found), [f"{each.weight:.2f}" for each in images], fontsize=8)
+            axes.set_title(f"{shown(expert, 20)} trusted {('most', 'least')[side]}", loc="left", fontsize=8)
 
 
-def _draw_picture(axes: Axes, found: Measures, image: TrustedImage) -> None:
-    axes.imshow(found.pictures[image.image], interpolation="nearest")
-    axes.set_xticks([])
+def _draw_strip(axes: Axes, pictures: Sequence[NDArray[np.uint8]]) -> None:
+    """Draw pictures side by side: as one, since a dozen small axes would not know how to share the room."""
+    gap = np.full((len(pictures[0]), len(pictures[0]) // _GAP, 3), 255, dtype=np.uint8)
+    axes.imshow(np.hstack([part for each in pictures for part in (each, gap)][:-1]), interpolation="nearest")
     axes.set_yticks([])
-    axes.set_xlabel(f"{image.weight:.2f}", fontsize=8, labelpad=2)
     leave_only(axes)
 
 
-def _head(axes: Axes, text: str) -> None:
-    axes.annotate(
-        text, (0, 1), xytext=(0, 3), xycoords="axes fraction", textcoords="offset points", color=INK, fontsize=8
-    )
+def _centres(images: Sequence[TrustedImage], found: Measures) -> list[float]:
+    size = len(found.pictures[images[0].image])
+    return [size / 2 + number * (size + size // _GAP) for number in range(len(images))]
 
 
 def _by_class(dataset: str, found: Measures, trust: Trust) -> Iterator[tuple[object, ...]]:
