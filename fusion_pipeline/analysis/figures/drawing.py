@@ -22,7 +22,7 @@ INK: Final = "#1f2933"
 QUIET: Final = "#7b8794"
 FAINT: Final = "#e4e7eb"
 FUSED: Final = "#000000"
-_AVERAGED: Final = "#52606d"
+AVERAGED: Final = "#52606d"
 ALARM: Final = "#d55e00"
 
 # Okabe and Ito's, which people see apart who confuse red and green, without their yellow, which paper swallows.
@@ -181,7 +181,7 @@ def looks(backbones: Iterable[str], fused: Iterable[str]) -> dict[str, Look]:
         for number, name in enumerate(dict.fromkeys(backbones))
     }
     return {
-        **{name: Look(_AVERAGED if name == "average" else FUSED, "s" if name == "average" else "D") for name in fused},
+        **{name: Look(AVERAGED if name == "average" else FUSED, "s" if name == "average" else "D") for name in fused},
         **found,
     }
 

@@ -9,14 +9,14 @@ from typing import Final
 
 from markupsafe import Markup
 
-from fusion_pipeline.analysis.figures.drawing import AVERAGE_INK, COLOURED, FAINT, FUSED, INK, QUIET, Drawing, colour
+from fusion_pipeline.analysis.figures.drawing import AVERAGED, COLOURED, FAINT, FUSED, INK, QUIET, Drawing, colour
 
 _INKS: Final[Mapping[str, str]] = {
     INK: "var(--ink)",
     QUIET: "var(--soft)",
     FAINT: "var(--line)",
     FUSED: "var(--ink)",
-    AVERAGE_INK: "var(--soft)",
+    AVERAGED: "var(--soft)",
     "#ffffff": "var(--card)",
     **{colour(number): f"var(--expert-{number})" for number in range(COLOURED)},
 }
