@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.train.statistics.scores import CALIBRATION_BINS, calibration_error
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
@@ -36,7 +36,7 @@ class Reliability:
     ece: float
 
 
-def measure_calibration(name: str, probabilities: FloatArray, labels: IntArray) -> Reliability:
+def measure_calibration(name: str, probabilities: NDArray[np.floating], labels: IntArray) -> Reliability:
     """Return the reliability curve of a row, over the predictions of all repeats together.
 
     The bins are those of `train.statistics.scores.calibration_error`.
@@ -68,5 +68,5 @@ def measure_calibration(name: str, probabilities: FloatArray, labels: IntArray) 
     )
 
 
-def _means(sums: FloatArray, counts: NDArray[np.intp]) -> tuple[float | None, ...]:
+def _means(sums: NDArray[Any], counts: NDArray[Any]) -> tuple[float | None, ...]:
     return tuple(float(total / n) if n else None for total, n in zip(sums, counts, strict=True))

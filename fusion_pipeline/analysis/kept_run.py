@@ -144,6 +144,29 @@ class KeptRun:
             )
 
 
+def newest_runs(home: str | Path) -> list[KeptRun]:
+    """Return the newest finished run of each data set in a folder of runs, by the name of the data set.
+
+    Raises
+    ------
+    IncompleteError
+        If there is none.
+    UsageError, IntegrityError, FormatError
+        As of `KeptRun.open`.
+    """
+    place = Path(home).expanduser().absolute()
+    scores = sorted(place.glob(f"*/{SCORES_FILE}"), key=lambda file: (file.stat().st_mtime, file), reverse=True)
+    newest: dict[str, Path] = {}
+    for file in scores:
+        newest.setdefault(str(_read_summary(file.parent)["dataset"]["name"]), file.parent)
+    if not newest:
+        raise IncompleteError(
+            f"There is no finished run of a benchmark in '{printable(str(place))}'. Run 'fusion benchmark', or name a "
+            "run, or the folder of runs with --runs."
+        )
+    return [KeptRun.open(newest[name]) for name in sorted(newest)]
+
+
 def _read_summary(folder: Path) -> dict[str, Any]:
     shown = printable(str(folder))
     if not folder.is_dir():

@@ -74,7 +74,8 @@ class Votes:
     @property
     def correct(self) -> BoolArray:
         """Whether each vote is right, (K, m)."""
-        return self.predicted == self.labels
+        right: BoolArray = self.predicted == self.labels
+        return right
 
     @property
     def tested_classes(self) -> IntArray:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fusion_pipeline.commands import analyses
 from fusion_pipeline.commands.console import Console
 from fusion_pipeline.commands.options import uses
 from fusion_pipeline.config import Settings
@@ -46,10 +47,11 @@ def report(run: str, out: str | None, row: str | None, images: int, settings: Se
 
     kept = KeptRun.open(run)
     stores = kept.stores(settings.cache if "cache" in settings.given else None, settings.local_copy)
-    measures = measure(kept, row, stores)
+    multiply_adds = analyses.known_costs(kept, console.warn)
+    measures = measure(kept, row, stores, multiply_adds)
     for note in measures.notes:
         console.warn(note)
-    made = make_report(measures, stores, {}, images)
+    made = make_report(measures, stores, multiply_adds, images)
     path = write_page(Path(run) / "report.html" if out is None else Path(out), made.html)
     console.tell(map(as_text, made.answer.sentences))
     console.say(f"report: {printable(str(path))}")

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from fusion_pipeline.analysis.confused_pair import ConfusedPair
 from fusion_pipeline.analysis.figures.drawing import (
@@ -50,10 +51,11 @@ def draw_confused_pair(dataset: str, found: Measures, name: str = "confused-pair
         return None
     lines = ceil(len(found.projections) / _ACROSS)
     top = 1.15 + 0.26 * len(pair.experts)
-    figure = Figure(figsize=(9.5, top + 2.0 * lines + 0.3), layout="constrained")
+    figure = Figure(figsize=(9.5, top + 2.0 * lines + 0.3), layout=ConstrainedLayoutEngine(w_pad=0.08))
     grid = GridSpec(1 + lines, 1, figure=figure, height_ratios=[top, *[2.0] * lines])
     _draw_counts(figure, grid[0], dataset, found, pair)
-    _draw_projections(figure, grid, found, pair)
+    if lines:
+        _draw_projections(figure, grid[1:], found, pair)
     return Drawing(
         name,
         "The two classes that are confused most (Figure 6)",
@@ -95,7 +97,7 @@ def _draw_picture(axes: Axes, found: Measures, image: int | None, side: int) -> 
     axes.set_axis_off()
     if image is None or image not in found.pictures:
         return
-    axes.imshow(found.pictures[image], interpolation="nearest")
+    axes.imshow(found.pictures[image], interpolation="none")
     axes.set_title(shown(found.run.predictions.sample_ids[image], 24), fontsize=6.5, color=_INKS[side], loc="left")
 
 
@@ -121,12 +123,11 @@ def _draw_bars(axes: Axes, pair: ConfusedPair, side: int) -> None:
     leave_only(axes)
 
 
-def _draw_projections(figure: Figure, grid: GridSpec, found: Measures, pair: ConfusedPair) -> None:
-    split = len(pair.images[0])
+def _draw_projections(figure: Figure, place: Any, found: Measures, pair: ConfusedPair) -> None:
+    split, n = len(pair.images[0]), len(found.projections)
+    inner = place.subgridspec(ceil(n / _ACROSS), min(n, _ACROSS))
     for number, (name, points) in enumerate(found.projections.items()):
-        across = min(_ACROSS, len(found.projections))
-        inner = grid[1 + number // _ACROSS].subgridspec(1, across, wspace=0.06)
-        axes = figure.add_subplot(inner[number % _ACROSS])
+        axes = figure.add_subplot(inner[number // _ACROSS, number % _ACROSS])
         for part, ink, sign in ((points[:split], _INKS[0], "o"), (points[split:], _INKS[1], "^")):
             axes.plot(part[:, 0], part[:, 1], sign, color=ink, markersize=3.5, markeredgewidth=0, alpha=0.8)
         axes.set_title(shown(name, 22), loc="left")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -125,7 +125,7 @@ def drawing() -> Iterator[None]:
     """Draw as all figures here are drawn, whatever the caller's settings of matplotlib are."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
+        cast(Any, mpl.rcParams).update(_SETTINGS)  # its keys are listed one by one in the types of new versions
         yield
 
 

@@ -106,7 +106,7 @@ def _draw_pictures(figure: Figure, place: Any, found: Measures, trust: Trust) ->
 def _draw_strip(axes: Axes, pictures: Sequence[NDArray[np.uint8]]) -> None:
     """Draw pictures side by side: as one, since a dozen small axes would not know how to share the room."""
     gap = np.full((len(pictures[0]), len(pictures[0]) // _GAP, 3), 255, dtype=np.uint8)
-    axes.imshow(np.hstack([part for each in pictures for part in (each, gap)][:-1]), interpolation="nearest")
+    axes.imshow(np.hstack([part for each in pictures for part in (each, gap)][:-1]), interpolation="none")
     axes.set_yticks([])
     leave_only(axes)
 
