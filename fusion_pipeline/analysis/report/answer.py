@@ -219,7 +219,7 @@ def _price(standings: Standings, costs: Costs) -> Point:
     fitting = [costs.fit_seconds.get(name) for name in (standings.fused_name, standings.names[0])]
     if None not in fitting:
         sentences.append(f"Fitting took {_seconds(fitting[0])} instead of {_seconds(fitting[1])} of computing.")
-    figure = f"{all_of_them / single:.1f} times" if single and all_of_them else f"{networks} networks"
+    figure = f"{all_of_them / single:.1f} times the computing" if single and all_of_them else f"{networks} networks"
     return Point("What does it cost?", figure, tuple(sentences))
 
 

@@ -115,7 +115,7 @@
     close.addEventListener("click", () => details.close());
     details.replaceChildren(
       buttons[i].querySelector("img").cloneNode(),
-      element("h3", isolated(known.ids[i]), { id: "details-heading" }),
+      element("h3", isolated(known.ids[i])),
       element("p", ["Labelled ", isolated(known.classes[known.labels[i]]), "."]),
       element("table", [element("caption", "What was said of it, by classifiers that were fitted without it"), head, body]),
       close,
