@@ -51,7 +51,8 @@ def test_a_sure_gain() -> None:
     assert text.startswith("Fusing 2 backbones raises accuracy from 80.00 % to 90.00 %. ")
     for sentence in (
         "It gets 160 of 200 right (95 % interval 50.0 to 90.0).",
-        "Whether it is better than the next one, alpha (\N{MINUS SIGN}5.00 points), these images cannot tell (p = 0.100).",
+        "Whether it is better than the next one, alpha (\N{MINUS SIGN}5.00 points), these images cannot tell "
+        "(p = 0.100).",
         "A choice without a look at the tested images, as you would have to make, does as well.",
         "embedding gets 90.00 %: 95 % interval of the difference +8.00 to +12.00 points.",
         "Of all images 25 are won and 5 lost.",
