@@ -20,7 +20,7 @@ from fusion_pipeline.config import Settings
     "--images",
     type=click.IntRange(0),
     metavar="N",
-    default=2000,
+    default=1500,
     show_default=True,
     help="Images on the page at most: first the errors that fusing mended or made.",
 )

@@ -112,15 +112,15 @@ def _headline(standings: Standings) -> str:
     best = standings.names[0]
     if standings.to_best is None:
         return f"{named(best)} is the best of the backbones, with {percent(standings.backbones[0]['accuracy'])} right."
-    gain = standings.to_best
+    gain, fusing = standings.to_best, "Averaging" if standings.only_averages else "Fusing"
     if not gain.sure:
         return (
-            f"Fusing {len(standings.names)} backbones makes no sure difference to using {named(best)} alone: "
+            f"{fusing} {len(standings.names)} backbones makes no sure difference to using {named(best)} alone: "
             f"{points_of(gain.difference.difference)} points."
         )
     verb = "raises" if gain.difference.difference > 0 else "lowers"
     return (
-        f"Fusing {len(standings.names)} backbones {verb} accuracy from {_accuracy(standings.backbones[0])} to "
+        f"{fusing} {len(standings.names)} backbones {verb} accuracy from {_accuracy(standings.backbones[0])} to "
         f"{_accuracy(standings.fused or {})}."
     )
 
@@ -189,13 +189,12 @@ def _gain(standings: Standings, step: Step) -> Point:
 def _certainty(standings: Standings, step: Step) -> Point:
     adjusted = "" if step.p_holm is None else f", {chance(step.p_holm)} adjusted for all comparisons of the table"
     sentences = [f"Exact sign-flip test against {named(step.second)}: {chance(step.p)}{adjusted}."]
-    averaged, parts = standings.averaged
-    if averaged and averaged == parts:
+    if standings.fused_name == AVERAGE:
+        sentences.append("This row is plain averaging: nothing in it is learned but the backbones' own classifiers.")
+    elif standings.only_averages:
         sentences.append("All of the gain is that of plain averaging.")
     elif standings.to_average is not None:
         sentences.append(_beyond_averaging(standings.to_average))
-    elif standings.fused_name == AVERAGE:
-        sentences.append("This row is plain averaging: nothing in it is learned but the backbones' own classifiers.")
     return Point("Is that sure?", "Yes" if step.sure else "No", tuple(sentences))
 
 

@@ -90,6 +90,12 @@ class Standings:
         parts = () if self.fused is None else self.fused["fallbacks"]
         return sum(parts), len(parts)
 
+    @property
+    def only_averages(self) -> bool:
+        """Whether the fused row is the plain average, by its name or because its gate fell back to it everywhere."""
+        averaged, parts = self.averaged
+        return self.fused_name == AVERAGE or 0 < averaged == parts
+
 
 def stand(run: KeptRun, fused: RowPredictions | None, groups: IntArray | None = None) -> Standings:
     """Return where the rows of a run stand.

@@ -97,12 +97,14 @@ def test_a_gate_that_averages_says_so(fallbacks: tuple[bool, ...], warning: str)
     found = answer(replace(STANDINGS, fused=row(180, fallbacks)), COSTS)
     assert as_text(found.warning).startswith(warning)
     assert bool(found.warning) == bool(warning)
+    assert as_text(found.headline).startswith("Averaging" if all(fallbacks) else "Fusing")
     adapts = "All of the gain is that of plain averaging." not in " ".join(found.sentences)
     assert adapts == (not all(fallbacks))
 
 
 def test_the_plain_average_itself() -> None:
     average = replace(STANDINGS, fused_name="average", to_average=None)
+    assert said(average).startswith("Averaging 2 backbones raises")
     assert "This row is plain averaging: nothing in it is learned but the backbones' own classifiers." in said(average)
 
 
