@@ -52,8 +52,8 @@ def _panel(axes: Axes, name: str, found: Measures, look: Mapping[str, Look]) -> 
     axes.set_xlim(0, 1.12 * max((*wins.experts.shared, *(wins.with_fused.shared if wins.with_fused else ()))))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"classes won, of {wins.classes:,}; ties are shared")
-    black = f"; black: with {shown(names[-1])} among them" if wins.with_fused else ""
-    axes.set_title(f"{shown(name)}: classes won among the backbones{black}", loc="left")
+    second = f"; second bars: with {shown(names[-1])} among them" if wins.with_fused else ""
+    axes.set_title(f"{shown(name)}: classes won among the backbones{second}", loc="left")
     leave_only(axes, "bottom")
 
 

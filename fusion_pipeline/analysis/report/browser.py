@@ -36,7 +36,7 @@ class Choice:
     count: int
 
 
-def browse(gallery: Gallery, pictures: Sequence[str], averaged: tuple[int, int]) -> dict[str, Any]:
+def browse(gallery: Gallery, pictures: Sequence[str]) -> dict[str, Any]:
     """Return what the template needs for the images.
 
     Parameters
@@ -44,8 +44,6 @@ def browse(gallery: Gallery, pictures: Sequence[str], averaged: tuple[int, int])
     gallery : Gallery
     pictures : sequence of str
         Data URIs, of its images.
-    averaged : tuple of two ints
-        In how many parts the gate averaged, and of how many.
     """
     labels, trusted = np.unique(gallery.labels).tolist(), gallery.trusted_most
     return {
@@ -54,7 +52,7 @@ def browse(gallery: Gallery, pictures: Sequence[str], averaged: tuple[int, int])
         "choices": tuple(_choices(gallery)),
         "classes": [(label, gallery.class_names[label]) for label in labels],
         "trusted": [] if trusted is None else list(_most_trusted(gallery, trusted)),
-        "gallery_note": _note(gallery, averaged),
+        "gallery_note": _note(gallery),
         "records": gallery.to_json(),
     }
 
@@ -80,7 +78,7 @@ def _most_trusted(gallery: Gallery, trusted: IntArray) -> Iterator[tuple[int, st
             yield number, name, count
 
 
-def _note(gallery: Gallery, averaged: tuple[int, int]) -> str:
+def _note(gallery: Gallery) -> str:
     shown, fused = len(gallery.images), named(gallery.voices[0].name)
     some = f"All {shown:,} tested images are here"
     if shown < gallery.tested:
@@ -88,10 +86,11 @@ def _note(gallery: Gallery, averaged: tuple[int, int]) -> str:
             f"{shown:,} of {gallery.tested:,} tested images are here: first those that the gate or fusing mended or "
             "got wrong, then other errors, then others at even distances"
         )
-    if gallery.weights is None:
+    trusted = gallery.trusted_most
+    if trusted is None:
         bars = f"{fused} is no gate, and has no weights to show."
-    elif averaged[0] and averaged[0] == averaged[1]:
-        bars = f"{fused} only averages: the bars of its weights are all the same, and say nothing about an image."
+    elif (trusted == -1).all():
+        bars = f"{fused} gives every backbone the same weight: the bars are all alike, and say nothing about an image."
     else:
         bars = "The bar is how the gate shared its trust among the backbones on this image."
     return (

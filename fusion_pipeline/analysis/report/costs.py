@@ -52,11 +52,17 @@ def costs_of(run: KeptRun, multiply_adds: Mapping[str, float]) -> Costs:
     """
     content = LocalBackend(run.folder).read(SECONDS_FILE)
     told: Mapping[str, Any] = {} if content is None else json_object(content, run.folder / SECONDS_FILE)
-    rows = told.get("rows", [])
-    same = len(rows) == len(run.predictions.rows)
-    seconds = (
-        {each.row.text: row["fit_seconds"] for each, row in zip(run.predictions.rows, rows, strict=True)}
-        if same
-        else {}
-    )
-    return Costs(seconds, told.get("versions", {}), multiply_adds)
+    versions = told.get("versions")
+    return Costs(_fit_seconds(run, told.get("rows")), versions if isinstance(versions, dict) else {}, multiply_adds)
+
+
+def _fit_seconds(run: KeptRun, rows: Any) -> dict[str, float]:
+    """Return the seconds of each row, as far as the file tells them: nothing vouches for what is in it."""
+    if not isinstance(rows, list) or len(rows) != len(run.predictions.rows):
+        return {}
+    told = [row.get("fit_seconds") if isinstance(row, dict) else None for row in rows]
+    return {
+        each.row.text: float(seconds)
+        for each, seconds in zip(run.predictions.rows, told, strict=True)
+        if isinstance(seconds, int | float)
+    }

@@ -164,9 +164,9 @@ def gallery_of(run: KeptRun, fused: RowPredictions, best: str, at_most: int) -> 
 
 
 def _outcomes(known: Predictions, fused: RowPredictions, best: str, images: IntArray) -> IntArray:
-    said = {each.row.text: _voice(known, each, images).predicted for each in known.rows}
-    singles = [each.row.text for each in known.rows if each.row.kind == BACKBONE]
-    experts = np.stack([said[name] for name in singles])
+    repeats = _repeats(known, images)
+    said = {each.row.text: each.predicted[repeats, images] for each in known.rows}
+    experts = np.stack([said[each.row.text] for each in known.rows if each.row.kind == BACKBONE])
     return outcomes_of(known.labels[images], said[fused.row.text], said.get(AVERAGE), said[best], experts)
 
 

@@ -108,7 +108,7 @@ def make_report(measures: Measures, stores: KeptStores, multiply_adds: Mapping[s
         "figures": tuple(_figures(measures)),
         "notes": measures.notes,
         "origins": origins_of(run, costs),
-        **browse(gallery, pictures, standings.averaged),
+        **browse(gallery, pictures),
     }
     html = render("report.html.j2", f"{named(run.dataset)}: what its backbones know", len(gallery.coloured), content)
     return Report(html, said, standings.fused_name, len(gallery.images), gallery.tested)

@@ -213,11 +213,24 @@ def test_a_row_that_is_no_gate_has_no_bars(run: KeptRun) -> None:
     assert 'class="bar"' not in page.html
 
 
-def test_a_run_without_its_seconds(run_folder: Path, tmp_path: Path) -> None:
-    """These are of one machine, and whoever keeps a run may not keep them."""
+def test_bars_that_are_all_alike_say_so(run: KeptRun) -> None:
+    page = of(run, 20, "average")
+    assert "gives every backbone the same weight: the bars are all alike, and say nothing about an image" in page.html
+    assert "The bar is how the gate shared its trust" not in page.html
+    trusted = Parsed(page.html).text_of("option")
+    assert any(text.strip() == "nobody more than another (20)" for text in trusted)
+
+
+@pytest.mark.parametrize(
+    "seconds", ["", '{"rows": [1], "versions": 2}', '{"rows": [1, {}, 2, 3, 4, 5, {"fit_seconds": "x"}]}']
+)
+def test_a_run_without_its_seconds(run_folder: Path, tmp_path: Path, seconds: str) -> None:
+    """These are of one machine: whoever keeps a run may not keep them, and nothing vouches for what they are."""
     for file in run_folder.iterdir():
         if file.is_file() and file.name != SECONDS_FILE:
             (tmp_path / file.name).write_bytes(file.read_bytes())
+    if seconds:
+        (tmp_path / SECONDS_FILE).write_text(seconds)
     run = KeptRun.open(tmp_path)
     stores = run.stores(run_folder.parents[1] / "cache")
     html = make_report(measure(run, stores=stores), stores, {}, 5).html
