@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fusion_pipeline.analysis.kept_run import KeptRun
 from fusion_pipeline.analysis.votes import Votes
 from fusion_pipeline.executors import LoopExecutor
 from fusion_pipeline.store import Store
@@ -104,3 +105,29 @@ def pooled(votes: Votes, repeats: int) -> Votes:
         images=np.tile(votes.images, repeats),
         repeats=np.repeat(np.arange(repeats), len(votes.labels)),
     )
+
+
+def crowded_run(folder: Path, backbones: int = 12, n: int = 240, n_classes: int = 60) -> KeptRun:
+    """Return a run of many backbones with long names and many classes, whose gate trusts the first ones most."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, n_classes, n)
+    names = [f"timm:vit_small_patch14_reg4_dinov2.lvd142m_{number}" for number in range(backbones)]
+    truth = np.eye(n_classes)[labels]
+    probabilities = [
+        (generator.dirichlet([0.05] * n_classes, n) + generator.random((n, 1)) * (1 + number / 8) * truth)[None]
+        for number in range(backbones)
+    ]
+    probabilities = [each / each.sum(axis=2, keepdims=True) for each in probabilities]
+    gate = RowName("gate", "embedding")
+    rows = {RowName("backbone", name): each for name, each in zip(names, probabilities, strict=True)}
+    weights = generator.dirichlet(np.linspace(4, 0.2, backbones), (1, n))
+    fused = np.einsum("rnk,krnc->rnc", weights, np.stack(probabilities))
+    predictions = made_predictions(
+        labels.tolist(), [[image % 2 for image in range(n)]], {**rows, gate: fused}, {gate: weights}
+    )
+    summary = {
+        "dataset": {"name": "a_data_set_with_a_rather_long_name"},
+        "protocol": {"repeats": 1},
+        "rows": [{"fallbacks": [False, False]} for _ in predictions.rows],
+    }
+    return KeptRun(folder, summary, predictions, None)

@@ -34,9 +34,7 @@ def draw_agreement(runs: Mapping[str, Measures]) -> Drawing:
     low = min((pair.kappa for found in runs.values() for pair in found.agreement.pairs), default=0.0)
     axes.set_xlim(min(0.9, low - 0.05) if low < 0.95 else 0.9, 1.004)
     axes.set_xlabel("Cohen's kappa of two backbones (1: they agree on every image)")
-    axes.set_title(
-        "Agreement of each pair of backbones: box of quartiles, line at the median, triangle at the mean", loc="left"
-    )
+    axes.set_title("Box of quartiles, line at the median, triangle at the mean", loc="left")
     axes.grid(axis="x")
     leave_only(axes, "bottom")
     rows = [

@@ -25,7 +25,7 @@ from fusion_pipeline.analysis.readings import read_class_wins
 @drawing()
 def draw_class_wins(runs: Mapping[str, Measures]) -> Drawing:
     """Draw the number of classes won, in colour among the backbones, in black with the fused row among them."""
-    heights = [0.55 + 0.36 * (len(found.votes.experts) + (found.moe is not None)) for found in runs.values()]
+    heights = [0.7 + 0.36 * (len(found.votes.experts) + (found.moe is not None)) for found in runs.values()]
     figure, axes = panels(len(runs), 1, 7.2, sum(heights) + 0.3, height_ratios=heights)
     look = looks(*rows_of(runs))
     for (each,), (name, found) in zip(axes, runs.items(), strict=True):
@@ -52,8 +52,9 @@ def _panel(axes: Axes, name: str, found: Measures, look: Mapping[str, Look]) -> 
     axes.set_xlim(0, 1.12 * max((*wins.experts.shared, *(wins.with_fused.shared if wins.with_fused else ()))))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"classes won, of {wins.classes:,}; ties are shared")
-    second = f"; second bars: with {shown(names[-1])} among them" if wins.with_fused else ""
-    axes.set_title(f"{shown(name)}: classes won among the backbones{second}", loc="left")
+    # Not by its ink, which follows the paper where a page shows the figure.
+    second = f"; second bar: with {shown(names[-1])}" if wins.with_fused else ""
+    axes.set_title(f"{shown(name)}\nclasses won{second}", loc="left")
     leave_only(axes, "bottom")
 
 

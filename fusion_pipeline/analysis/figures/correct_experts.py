@@ -12,12 +12,12 @@ from fusion_pipeline.analysis.readings import read_correct
 @drawing()
 def draw_correct_experts(runs: Mapping[str, Measures]) -> Drawing:
     """Draw the share of images on which 0 to K backbones are right, a row of bars for each data set."""
-    figure, axes = panels(len(runs), 1, 7.2, 0.6 + 1.5 * len(runs))
+    figure, axes = panels(len(runs), 1, 7.2, 0.6 + 1.65 * len(runs))
     for (each,), (name, found) in zip(axes, runs.items(), strict=True):
         shares = found.correct.shares
         bars = each.bar(range(len(shares)), shares, width=0.7, color=[ALARM, *[colour(0)] * (len(shares) - 1)])
         each.bar_label(bars, [f"{100 * share:.1f} %" for share in shares], padding=2)
-        each.set_title(f"{shown(name)}: share of the images, by the number of backbones that are right", loc="left")
+        each.set_title(f"{shown(name)}\nshare of the images, by the number of backbones that are right", loc="left")
         each.set_xticks(range(len(shares)), _ticks(len(shares)))
         each.set_ylim(0, 1.18 * max(shares))
         each.set_yticks([])

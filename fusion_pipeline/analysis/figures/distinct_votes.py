@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from matplotlib.axes import Axes
 
-from fusion_pipeline.analysis.distinct_votes import DistinctVotes
 from fusion_pipeline.analysis.figures.drawing import (
     FUSED,
     Drawing,
@@ -28,11 +27,11 @@ _FEW = 10
 @drawing()
 def draw_distinct_votes(runs: Mapping[str, Measures]) -> Drawing:
     """Draw the accuracy of each backbone and of what is fused where the backbones name 1 to K classes."""
-    heights = [1.5 + 0.16 * (len(found.votes.experts) + 2) for found in runs.values()]
+    heights = [1.85 + 0.16 * (len(found.votes.experts) + 2) for found in runs.values()]
     figure, axes = panels(len(runs), 1, 7.6, sum(heights), height_ratios=heights)
     look = looks(*rows_of(runs))
     for (each,), (name, found), height in zip(axes, runs.items(), heights, strict=True):
-        _panel(each, name, found, look, 0.17 / (height - 0.9))
+        _panel(each, name, found, look, 0.17 / (height - 1.25))
     return Drawing(
         "distinct-votes",
         "Accuracy where backbones agree and where they do not (end of Section 2)",
@@ -53,14 +52,12 @@ def _panel(axes: Axes, name: str, found: Measures, look: Mapping[str, Look], lin
     for row, end, place in zip(names, ends, spread(ends, line, 0.0, 1.0), strict=True):
         axes.plot([last + 0.07 * unit, last + 0.2 * unit], [end, place], color=look[row].colour, linewidth=0.7)
         axes.text(last + 0.22 * unit, place, shown(row, 22), va="center")
-    axes.set_xticks([each.distinct for each in seen], [_tick(each) for each in seen])
+    axes.set_xticks([each.distinct for each in seen], [f"{each.distinct}\n({each.n:,})" for each in seen])
     axes.set_xlim(first - 0.2 * unit, last + 1.5 * unit)
     axes.set_ylim(-0.04, 1.04)
     axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
-    axes.set_title(
-        f"{shown(name)}: accuracy, by how many classes the backbones name (hollow: fewer than {_FEW} images)",
-        loc="left",
-    )
+    axes.set_xlabel("number of classes that the backbones name (on so many images)")
+    axes.set_title(f"{shown(name)}\naccuracy; hollow: on fewer than {_FEW} images", loc="left")
     axes.grid(axis="y")
     leave_only(axes, "left")
 
@@ -75,10 +72,6 @@ def _line(axes: Axes, look: Look, points: list[tuple[int, float, int]]) -> None:
     for x, y, n in points:
         inside = look.colour if n >= _FEW else "white"
         axes.plot(x, y, look.marker, color=look.colour, markersize=6, markerfacecolor=inside)
-
-
-def _tick(each: DistinctVotes) -> str:
-    return f"{each.distinct}\n{each.n:,} image{'s' if each.n > 1 else ''}"
 
 
 def _rows(runs: Mapping[str, Measures]) -> Iterator[tuple[object, ...]]:

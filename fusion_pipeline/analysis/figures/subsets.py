@@ -38,7 +38,7 @@ def draw_subsets(runs: Mapping[str, Measures]) -> Drawing | None:
     priced = {name: found for name, found in runs.items() if found.subsets.front}
     if not priced:
         return None
-    heights = [max(2.6, 0.9 + 0.36 * len(found.subsets.best)) for found in priced.values()]
+    heights = [max(2.75, 1.05 + 0.36 * len(found.subsets.best)) for found in priced.values()]
     figure, axes = panels(len(priced), 2, 9.5, sum(heights), height_ratios=heights, width_ratios=[1.7, 1])
     for (plot, key), (name, found) in zip(axes, priced.items(), strict=True):
         _plot(plot, name, found)
@@ -66,7 +66,7 @@ def _plot(axes: Axes, name: str, found: Measures) -> None:
     _number(axes, subsets.best)
     axes.set_xlabel("billion multiply-adds for one image")
     axes.set_ylabel("accuracy of the average, %")
-    axes.set_title(f"{shown(name)}: every subset; line: nothing is better for less", loc="left", pad=24)
+    axes.set_title(f"{shown(name)}\nevery subset; line: nothing is better for less", loc="left", pad=24)
     axes.grid()
     leave_only(axes, "bottom", "left")
 
@@ -116,9 +116,16 @@ def _key(axes: Axes, found: Measures) -> None:
 def _members(subset: Subset, found: Measures) -> str:
     """Return the names in a subset, or what it lacks where that is shorter."""
     absent = [name for name in found.votes.experts if name not in subset.members]
-    if len(subset.members) == 1 or len(subset.members) <= len(absent):
-        return shown(" + ".join(subset.members), 56)
-    return shown(f"all but {', '.join(absent)}", 56) if absent else "all"
+    if not absent and len(subset.members) > 1:
+        return "all"
+    but = len(absent) < len(subset.members)
+    names = [shown(name, 22) for name in (absent if but else subset.members)]
+    written, between = ("all but " if but else ""), (", " if but else " + ")
+    for number, name in enumerate(names):
+        if len(written + between + name) > _WIDTH:
+            return f"{written} and {len(names) - number} more"
+        written += (between if number else "") + name
+    return written
 
 
 def _points(subsets: Sequence[Subset]) -> tuple[list[float], list[float]]:
@@ -131,6 +138,8 @@ def _ticks(low: float, high: float) -> list[float]:
     rounded = np.array([factor * 10.0**power for power in powers for factor in (1, 2, 5)])
     return [float(each) for each in rounded[(rounded >= low / 1.25) & (rounded <= high * 1.25)]]
 
+
+_WIDTH = 44  # letters that fit beside the plot
 
 _COLUMNS = ("dataset", "size", "backbones", "correct", "accuracy", "multiply_adds", "best_of_size", "on_front")
 
