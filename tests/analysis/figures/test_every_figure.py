@@ -113,7 +113,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory, measured: Measures) -> dic
     return {each.name: each for each in every_figure({"a_data_set_with_a_rather_long_name": found, "made": measured})}
 
 
-@pytest.mark.parametrize("runs", ["alone", "both", "crowded"])
+@pytest.mark.parametrize("runs", ["alone", "both", pytest.param("crowded", marks=pytest.mark.slow)])
 def test_no_text_covers_another_or_leaves_the_picture(
     runs: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
