@@ -55,11 +55,14 @@ RESTRICTED = {
     "timm": {"extract"},
     "torchvision": {"extract"},
     "zarr": {"store"},
-    "sklearn": {"train", "demo"},
+    "sklearn": {"train", "demo", "analysis"},
+    "matplotlib": {"analysis"},
+    "jinja2": {"analysis"},
+    "markupsafe": {"analysis"},
     "scipy": {"train", "images"},
     "click": {"commands"},
     "tqdm": {"commands"},
-    "PIL": {"images", "extract", "demo"},
+    "PIL": {"images", "extract", "demo", "analysis"},
     "pyarrow": {"store", "images", "train"},
     "obstore": {"store"},
     "pooch": {"images"},
@@ -167,6 +170,7 @@ def test_help_loads_nothing_heavy() -> None:
         "dask",
         "PIL",
         "tqdm",
+        "matplotlib",
     } & loaded == set()
 
 

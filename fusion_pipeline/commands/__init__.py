@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from fusion_pipeline import __version__
+from fusion_pipeline.commands.analyze import analyze
 from fusion_pipeline.commands.audit import audit
 from fusion_pipeline.commands.backbones import backbones
 from fusion_pipeline.commands.benchmark import benchmark
@@ -21,6 +22,7 @@ from fusion_pipeline.commands.datasets import datasets
 from fusion_pipeline.commands.demo import demo
 from fusion_pipeline.commands.extract import extract
 from fusion_pipeline.commands.predict import predict
+from fusion_pipeline.commands.report import report
 from fusion_pipeline.commands.train import train
 
 
@@ -68,5 +70,5 @@ def main() -> None:
     """
 
 
-for _command in (extract, train, benchmark, predict, audit, cache, backbones, datasets, demo):
+for _command in (extract, train, benchmark, analyze, report, predict, audit, cache, backbones, datasets, demo):
     main.add_command(_command)

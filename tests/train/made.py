@@ -43,19 +43,22 @@ def publish(
     thumbnail_sizes: Sequence[int] = (32,),
     thumbnails: np.ndarray | None = None,
     imagenet: Mapping[str, np.ndarray] | None = None,
+    class_names: Sequence[str] | None = None,
+    paths: Sequence[bytes] | None = None,
 ) -> list[Store]:
     """Publish an index and one store per backbone; `bad` names the rows that each backbone could not compute.
 
     Thumbnails are noise, but for those that `thumbnails` gives. A backbone has ImageNet
-    probabilities where `imagenet` gives them.
+    probabilities where `imagenet` gives them. Classes and images are numbered, unless they are given names.
     """
     home = Cache(cache)
     n, bad = len(labels), bad or {}
-    paths = [f"{row:03}.jpg".encode() for row in range(n)]
+    paths = paths or [f"{row:03}.jpg".encode() for row in range(n)]
+    names = class_names or [f"class {label}" for label in range(int(labels.max()) + 1)]
     index = GroupEncoder(
         index_arrays(n, sum(map(len, paths)), thumbnail_sizes),
         n,
-        attributes={"class_names": [f"class {label}" for label in range(int(labels.max()) + 1)]},
+        attributes={"class_names": list(names)},
     )
     pictures = {f"thumbnails_{size}": make_thumbnails(n, size) for size in thumbnail_sizes}
     if thumbnails is not None:
