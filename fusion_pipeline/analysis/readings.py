@@ -57,7 +57,7 @@ def read_all_wrong(found: CorrectExperts) -> str:
     Examples
     --------
     >>> read_all_wrong(CorrectExperts((1, 3, 6), (0.1, 0.3, 0.6), 1, "a", 4, 0.25))
-    "Of the 4 errors of the best backbone, a, all others make 1 as well: the right choice could mend 75.0 %."
+    'Of the 4 errors of the best backbone, a, all others make 1 as well: the right choice could mend 75.0 %.'
     """
     if found.ratio is None:
         return f"The best backbone, {printable(found.best)}, makes no error."
