@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,22 @@ _ROWS = 256
 
 
 @dataclass(frozen=True)
+class Opinion:
+    """What one expert says about one photograph.
+
+    Parameters
+    ----------
+    label : str
+        Its most probable class.
+    probability : float
+        Of that class.
+    """
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a model says about one photograph.
 
@@ -49,6 +65,10 @@ class Prediction:
         Of every class.
     gate : mapping of str to float
         How much each expert was trusted, by its backbone, and ``concat`` by its name; sums to 1.
+    experts : mapping of str to Opinion
+        What each of them says by itself.
+    thumbnail : ndarray (64, 64, 3), uint8, or None
+        Only if it was asked for.
     """
 
     path: str
@@ -56,6 +76,19 @@ class Prediction:
     probability: float
     probabilities: Mapping[str, float]
     gate: Mapping[str, float]
+    experts: Mapping[str, Opinion]
+    thumbnail: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, without the thumbnail."""
+        return {
+            "path": self.path,
+            "label": self.label,
+            "probability": self.probability,
+            "probabilities": dict(self.probabilities),
+            "gate": dict(self.gate),
+            "experts": {name: asdict(opinion) for name, opinion in self.experts.items()},
+        }
 
 
 class Predictor:
@@ -122,7 +155,7 @@ class Predictor:
             )
 
     def predict(
-        self, images: Sequence[str | Path], progress: Progress | None = None
+        self, images: Sequence[str | Path], progress: Progress | None = None, *, with_thumbnails: bool = False
     ) -> tuple[list[Prediction], dict[str, Reason]]:
         """Predict the classes of photographs.
 
@@ -132,6 +165,8 @@ class Predictor:
             Image files.
         progress : callable, optional
             Shows how far it is.
+        with_thumbnails : bool
+            Keep a thumbnail of each, 12 KB, to be shown beside what is said of it.
 
         Returns
         -------
@@ -149,12 +184,13 @@ class Predictor:
         self._check(names, show)
         predictions: list[Prediction] = []
         bad: dict[str, Reason] = {}
-        for part, rows in self._features(names, show):
+        for part, rows in self._features(names, show, with_thumbnails=with_thumbnails):
             bad.update({part[row]: reason for row, reason in rows.bad.items()})
             self._refuse(bad, len(names))
             good = np.array([row for row in range(len(part)) if row not in rows.bad], dtype=np.int64)
             if len(good):
-                predictions += _predict(self.classifier, [part[row] for row in good], *self._inputs(rows, good))
+                found = _predict(self.classifier, [part[row] for row in good], *self._inputs(rows, good))
+                predictions += _with_thumbnails(found, rows, good) if with_thumbnails else found
         return predictions, bad
 
     def _check(self, names: Sequence[str], progress: Progress) -> None:
@@ -167,13 +203,15 @@ class Predictor:
         bad = {name: reason for name, reason in zip(names, loaded, strict=True) if reason is not Reason.OK}
         self._refuse(bad, len(names))
 
-    def _features(self, names: Sequence[str], progress: Progress) -> Iterator[tuple[Sequence[str], PartitionRows]]:
+    def _features(
+        self, names: Sequence[str], progress: Progress, *, with_thumbnails: bool
+    ) -> Iterator[tuple[Sequence[str], PartitionRows]]:
         """Yield the photographs in parts of bounded memory, with what every producer makes of them."""
         tasks = [
             Task(producer, {layout.FEATURES: dtype, layout.PROBABILITIES: dtype})
             for producer, dtype in zip(self._producers.values(), self._dtypes.values(), strict=True)
         ]
-        if self._thumbnail_size:
+        if self._thumbnail_size or with_thumbnails:
             thumbnails = {layout.THUMBNAILS.format(size=size): "uint8" for size in THUMBNAIL_SIZES}
             tasks.append(Task(ThumbnailProducer(), thumbnails))
         with progress("predicting", len(names)) as done, self._loader(done) as loader:
@@ -240,6 +278,7 @@ def _predict(
 ) -> list[Prediction]:
     probabilities = classifier.predict_proba(features, thumbnails, imagenet)
     weights = classifier.gate_weights(features, thumbnails)
+    opinions = classifier.expert_proba(features, thumbnails, imagenet)
     labels = [str(label) for label in classifier.classes_]
     return [
         Prediction(
@@ -248,9 +287,18 @@ def _predict(
             probability=float(row.max()),
             probabilities=dict(zip(labels, map(float, row), strict=True)),
             gate=dict(zip(classifier.experts_, map(float, gate), strict=True)),
+            experts={
+                expert: Opinion(labels[int(said.argmax())], float(said.max()))
+                for expert, said in zip(classifier.experts_, each, strict=True)
+            },
         )
-        for name, row, gate in zip(names, probabilities, weights, strict=True)
+        for name, row, gate, each in zip(names, probabilities, weights, opinions, strict=True)
     ]
+
+
+def _with_thumbnails(predictions: Sequence[Prediction], rows: PartitionRows, good: np.ndarray) -> list[Prediction]:
+    squares = rows.arrays[-1][layout.THUMBNAILS.format(size=max(THUMBNAIL_SIZES))][good]
+    return [replace(item, thumbnail=square) for item, square in zip(predictions, squares, strict=True)]
 
 
 def _gate_notes(classifier: FusionClassifier) -> list[str]:

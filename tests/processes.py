@@ -68,10 +68,11 @@ class Command:
 
 
 def _states(pid: int) -> Iterator[str]:
-    """Yield what the threads of a process are at, a letter each, as proc(5) has them."""
-    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with suppress(OSError):
-            yield path.read_text().rpartition(")")[2].split()[0]
+    """Yield what the threads of a process are at, a letter each, as proc(5) has them; nothing once it is gone."""
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError):
+                yield Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _main(

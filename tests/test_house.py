@@ -58,6 +58,7 @@ RESTRICTED = {
     "sklearn": {"train", "demo", "analysis"},
     "matplotlib": {"analysis"},
     "jinja2": {"analysis"},
+    "markupsafe": {"analysis"},
     "scipy": {"train", "images"},
     "click": {"commands"},
     "tqdm": {"commands"},

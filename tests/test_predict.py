@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fusion_pipeline import predict as predict_module
+from fusion_pipeline.commands.exits import SKIPPED
 from fusion_pipeline.errors import FormatError, IncompleteError, RefusedError, UnusableDataError
 from fusion_pipeline.executors import LoopExecutor
 from fusion_pipeline.extract.engines.eager import EagerEngine
@@ -18,12 +20,14 @@ from fusion_pipeline.extract.networks.backbones import Backbone
 from fusion_pipeline.extract.networks.weights import file_sha256
 from fusion_pipeline.extract.options import Options
 from fusion_pipeline.images.decode import Reason
+from fusion_pipeline.images.thumbnails import thumbnail
 from fusion_pipeline.predict import Predictor
 from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.model import load_model, save_model
 from fusion_pipeline.train.run import Training, train
 from tests.builders import CLASSES, Tiny, count_opens, write_picture, write_pictures
+from tests.commands.made import fusion
 from tests.extract.made import run
 
 OPTIONS = Options(device="cpu", workers=2, batch_size=4)
@@ -60,6 +64,40 @@ def test_order_and_sums(average: Path, images: list[Path]) -> None:
         assert sum(item.probabilities.values()) == pytest.approx(1)
         assert item.probability == max(item.probabilities.values()) == item.probabilities[item.label]
         assert item.gate == {"small_resnet": 0.5, "small_efficientnet": 0.5}
+
+
+def test_what_each_expert_says(average: Path, images: list[Path]) -> None:
+    """Averages of them are what the model says; thumbnails come only where they are asked for."""
+    predictor = Predictor(average, options=OPTIONS)
+    plain, _ = predictor.predict(images)
+    pictured, _ = predictor.predict(images, with_thumbnails=True)
+    assert pictured == plain
+    for item, path in zip(pictured, images, strict=True):
+        assert list(item.experts) == list(item.gate)
+        assert sum(opinion.probability for opinion in item.experts.values()) / 2 >= item.probability - 1e-6
+        assert {opinion.label for opinion in item.experts.values()} <= set(CLASSES)
+        assert item.thumbnail is not None
+        with Image.open(path) as picture:
+            assert np.array_equal(item.thumbnail, thumbnail(picture.convert("RGB"), 64))
+    assert all(item.thumbnail is None for item in plain)
+    assert "thumbnail" not in plain[0].to_json()
+
+
+def test_a_page_explains_predictions(average: Path, images: list[Path], tmp_path: Path) -> None:
+    page, settings = tmp_path / "pages" / "why.html", ("--device", "cpu", "--on-bad", "skip")
+    images[3].write_bytes(b"")
+    arguments = ("predict", str(average), *map(str, images), *settings)
+    explained = fusion(*arguments, "--explain", str(page))
+    assert explained.code == SKIPPED
+    assert explained.output.splitlines()[-1] == f"explained: {page}"
+    html = page.read_text(encoding="utf-8")
+    assert html.count("<article") == 4
+    assert f"skipped {images[3]}: empty file" in html
+    for item in fusion(*arguments, "--json").document:
+        assert list(item) == ["path", "label", "probability", "probabilities", "gate", "experts"]
+        assert f"<bdi>{item['path']}</bdi>" in html
+        for opinion in item["experts"].values():
+            assert f"{100 * opinion['probability']:.1f}\N{NO-BREAK SPACE}%" in html
 
 
 def test_many_images_go_in_parts(average: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,9 @@ def test_the_wheel_owns_one_name(built: Path) -> None:
     assert len(tops) == 2
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "fusion_pipeline").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == expected
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "fusion_pipeline").rglob("templates/*")}
+    assert "fusion_pipeline/analysis/report/templates/page.css" in templates
+    assert templates <= set(names)
 
 
 def test_the_sdist_holds_the_specification_and_no_store(built: Path) -> None:

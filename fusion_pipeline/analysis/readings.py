@@ -17,6 +17,8 @@ from fusion_pipeline.analysis.subsets import Subset, Subsets
 from fusion_pipeline.analysis.trust import Trust
 from fusion_pipeline.errors import printable
 
+_ALIKE = 1e-6  # weights are kept as float32
+
 
 def read_agreement(found: Agreement) -> str:
     """Return which backbones agree least.
@@ -139,6 +141,8 @@ def read_trust(found: Trust) -> str:
             f"{printable(found.row)} fell back to averaging in all {found.parts} parts: it trusts each of the "
             f"{len(found.experts)} experts alike."
         )
+    if not found.adapts and np.ptp(found.overall) < _ALIKE:
+        return f"{printable(found.row)} gives each of the {len(found.experts)} experts the same weight on every image."
     order = np.argsort(-found.overall, kind="stable")
     most, least = (f"{printable(found.experts[each])} ({found.overall[each]:.2f})" for each in (order[0], order[-1]))
     heard = float(np.nanmean(found.effective_experts))

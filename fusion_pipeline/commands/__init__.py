@@ -22,6 +22,7 @@ from fusion_pipeline.commands.datasets import datasets
 from fusion_pipeline.commands.demo import demo
 from fusion_pipeline.commands.extract import extract
 from fusion_pipeline.commands.predict import predict
+from fusion_pipeline.commands.report import report
 from fusion_pipeline.commands.train import train
 
 
@@ -69,5 +70,5 @@ def main() -> None:
     """
 
 
-for _command in (extract, train, benchmark, analyze, predict, audit, cache, backbones, datasets, demo):
+for _command in (extract, train, benchmark, analyze, report, predict, audit, cache, backbones, datasets, demo):
     main.add_command(_command)

@@ -171,7 +171,9 @@ def _comparisons(result: BenchmarkRun) -> Iterator[str]:
     for item in sure:
         yield (
             f"{printable(item.first)} against {printable(item.second)}: {100 * item.difference:+.2f} points, "
-            f"{item.wins} won, {item.losses} lost (p = {item.p:.3g}, by Holm {item.p_holm:.3g})"
+            f"{item.wins} won, {item.losses} lost (p = {item.p:.3g}, by Holm {item.p_holm:.3g}"
+            + "".join(f"; {test.test} p = {test.p:.3g}" for test in item.over_parts)
+            + ")"
         )
     if found:
         yield f"{len(sure)} of {len(found)} comparisons of fused rows are sure by Holm's adjustment at 5 %."

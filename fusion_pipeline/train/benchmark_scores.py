@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from fusion_pipeline.train.published import published_accuracy
 from fusion_pipeline.train.rows import ADAPTIVE, BACKBONE, RowName
 from fusion_pipeline.train.statistics.comparisons import PLAIN
 from fusion_pipeline.train.statistics.gain import GainStep, choose_singles, put_together, take_apart
+from fusion_pipeline.train.statistics.over_parts import compare_over_parts
 from fusion_pipeline.train.statistics.repeats import (
     Outcomes,
     RepeatedComparison,
@@ -140,14 +141,13 @@ def _comparisons(found: Benchmark, outcomes: dict[str, Outcomes]) -> tuple[Repea
     best = max(singles, key=lambda name: outcomes[name].accuracy, default=None)
     others = [name for name in (*PLAIN, best) if name in outcomes]
     fused = [result.row.text for result in found.rows if result.row.kind != BACKBONE and not result.row.leaks]
-    return as_family(
-        [
-            compare_repeats(name, outcomes[name], other, outcomes[other], found.groups)
-            for name in fused
-            for other in others
-            if name != other
-        ]
-    )
+    pairs = [(name, other) for name in fused for other in others if name != other]
+    return as_family([_compare(found, name, outcomes[name], other, outcomes[other]) for name, other in pairs])
+
+
+def _compare(found: Benchmark, first: str, ours: Outcomes, second: str, theirs: Outcomes) -> RepeatedComparison:
+    compared = compare_repeats(first, ours, second, theirs, found.groups)
+    return replace(compared, over_parts=compare_over_parts(ours, theirs, found.tests))
 
 
 def _gain(found: Benchmark, outcomes: dict[str, Outcomes]) -> tuple[GainStep, ...]:

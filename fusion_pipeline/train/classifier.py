@@ -193,11 +193,20 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
     ) -> FloatArray:
         """Return the fused probabilities (n, n_classes), float64; parameters as in `fit`."""
         inputs, matrices = self._checked(X, thumbnails)
-        views = _views(tuple(self.experts_), matrices, self.label_space_, imagenet)
-        probabilities = [
-            expert.probabilities(view.seen) for expert, view in zip(self.experts_.values(), views, strict=True)
-        ]
-        return self.gate_.fuse(inputs, np.stack(probabilities, axis=1))
+        return self.gate_.fuse(inputs, self._opinions(matrices, imagenet))
+
+    def expert_proba(
+        self,
+        X: Mapping[str, ArrayLike],
+        thumbnails: ArrayLike | None = None,
+        imagenet: Mapping[str, ArrayLike] | None = None,
+    ) -> FloatArray:
+        """Return the probabilities that each expert gives, (n, n_experts, n_classes) float64; parameters as in `fit`.
+
+        These are what the gate fuses, in the order of its weights.
+        """
+        _, matrices = self._checked(X, thumbnails)
+        return self._opinions(matrices, imagenet)
 
     def predict(
         self,
@@ -227,6 +236,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         """
         inputs, _ = self._checked(X, thumbnails)
         return self.gate_.gate_weights(inputs)
+
+    def _opinions(self, matrices: Mapping[str, Matrix], imagenet: Mapping[str, ArrayLike] | None) -> FloatArray:
+        views = _views(tuple(self.experts_), matrices, self.label_space_, imagenet)
+        probabilities = [
+            expert.probabilities(view.seen) for expert, view in zip(self.experts_.values(), views, strict=True)
+        ]
+        return np.stack(probabilities, axis=1)
 
     @property
     def n_features(self) -> dict[str, int]:

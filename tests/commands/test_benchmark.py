@@ -50,7 +50,7 @@ def test_machines_get_a_document(here: Path) -> None:
     assert document["protocol"]["holdout"] == "0.5"
     run = Path(document["run"])
     assert sorted(path.name for path in run.iterdir()) == [
-        "benchmark.json", "ledger.json", "pieces", "rows.csv", "seconds.json",
+        "benchmark.json", "ledger.json", "pieces", "predictions.safetensors", "rows.csv", "seconds.json",
     ]  # fmt: skip
     table = np.genfromtxt(run / "rows.csv", delimiter=",", dtype=str)
     assert table[0].tolist()[:4] == ["method", "label_embedding", "accuracy", "correct"]
@@ -116,7 +116,13 @@ def test_the_same_seed_writes_the_same_bytes(here: Path) -> None:
         document = fusion("benchmark", *asked, "--executor", executor, "--runs", folder, "--json").document
         assert document["tasks"]["found"] == 0
         written.append({path.name: path.read_bytes() for path in Path(document["run"]).glob("*.*")})
-    assert written[0].keys() == {"benchmark.json", "rows.csv", "ledger.json", "seconds.json"}
+    assert written[0].keys() == {
+        "benchmark.json",
+        "rows.csv",
+        "ledger.json",
+        "predictions.safetensors",
+        "seconds.json",
+    }
     assert {name for name in written[0] if written[0][name] != written[1][name]} <= {"seconds.json"}
     assert b"seconds" not in written[0]["benchmark.json"] + written[0]["rows.csv"]
     measured = json.loads(written[0]["seconds.json"])["rows"]
@@ -166,3 +172,19 @@ def test_images_without_a_column_group(here: Path) -> None:
     )
     line = failure(2, "benchmark", "--backbone", "gamma", "--groups", "column", "--label-embedding", "none")
     assert "The data set has no column 'group'" in line
+
+
+def test_repeats_are_tested_from_part_to_part_too(here: Path) -> None:
+    labels = np.repeat(np.arange(3), 100)
+    publish(
+        here / "more", {name: make_features(labels, 4, seed, 0.7) for seed, name in enumerate(("one", "two"))}, labels
+    )
+    names = [each for name in ("one", "two", "average") for each in ("--row", name)]
+    asked = ("benchmark", "--cache", "more", *PLAIN[:-4], *names, "--repeats", "5")
+    for item in fusion(*asked, "--json").document["comparisons"]:
+        assert [test["test"] for test in item["over_parts"]] == ["corrected resampled t", "5x2cv F"]
+    sure = [line for line in fusion(*asked).output.splitlines() if line.startswith("average against ")]
+    assert sure
+    assert all("; corrected resampled t p = " in line and "; 5x2cv F p = " in line for line in sure)
+    once = fusion(*asked[:-2], "--json").document
+    assert [item["over_parts"] for item in once["comparisons"]] == [[]]

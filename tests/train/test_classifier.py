@@ -38,6 +38,16 @@ def test_it_learns_and_names_its_parts(model: FusionClassifier) -> None:
     assert (model.predict(FEATURES) == model.classes_[probabilities.argmax(axis=1)]).all()
 
 
+def test_what_experts_say_is_what_the_gate_fuses() -> None:
+    average = FusionClassifier(gate="average", seed=3).fit(FEATURES, LABELS)
+    said = average.expert_proba(FEATURES)
+    assert said.shape == (30, 2, 3)
+    np.testing.assert_allclose(said.sum(axis=2), 1.0)
+    np.testing.assert_allclose(said.mean(axis=1), average.predict_proba(FEATURES))
+    with pytest.raises(UsageError):
+        average.expert_proba({"alpha": FEATURES["alpha"]})
+
+
 def test_the_order_of_the_mapping_does_not_matter_for_predictions(model: FusionClassifier) -> None:
     turned = dict(reversed(FEATURES.items()))
     assert model.predict_proba(turned).tobytes() == model.predict_proba(FEATURES).tobytes()

@@ -52,8 +52,9 @@ def _panel(axes: Axes, name: str, found: Measures, look: Mapping[str, Look]) -> 
     axes.set_xlim(0, 1.12 * max((*wins.experts.shared, *(wins.with_fused.shared if wins.with_fused else ()))))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"classes won, of {wins.classes:,}; ties are shared")
-    black = f"; black: with {shown(names[-1])} as well" if wins.with_fused else ""
-    axes.set_title(f"{shown(name)}\nclasses won{black}", loc="left")
+    # Not by its ink, which follows the paper where a page shows the figure.
+    second = f"; second bar: with {shown(names[-1])}" if wins.with_fused else ""
+    axes.set_title(f"{shown(name)}\nclasses won{second}", loc="left")
     leave_only(axes, "bottom")
 
 

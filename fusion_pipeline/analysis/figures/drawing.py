@@ -22,11 +22,12 @@ INK: Final = "#1f2933"
 QUIET: Final = "#7b8794"
 FAINT: Final = "#e4e7eb"
 FUSED: Final = "#000000"
-_AVERAGED: Final = "#52606d"
+AVERAGED: Final = "#52606d"
 ALARM: Final = "#d55e00"
 
 # Okabe and Ito's, which people see apart who confuse red and green, without their yellow, which paper swallows.
 _COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6d31")
+COLOURED: Final = len(_COLOURS)
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 
 FORMATS: Final = ("svg", "png")
@@ -180,7 +181,7 @@ def looks(backbones: Iterable[str], fused: Iterable[str]) -> dict[str, Look]:
         for number, name in enumerate(dict.fromkeys(backbones))
     }
     return {
-        **{name: Look(_AVERAGED if name == "average" else FUSED, "s" if name == "average" else "D") for name in fused},
+        **{name: Look(AVERAGED if name == "average" else FUSED, "s" if name == "average" else "D") for name in fused},
         **found,
     }
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fusion_pipeline.train.statistics.holm import holm
+from fusion_pipeline.train.statistics.resampled import ResampledTest
 from fusion_pipeline.train.statistics.scores import wilson_interval
 
 FloatArray = NDArray[np.float64]
@@ -145,6 +146,8 @@ class RepeatedComparison:
         Two-sided.
     p_holm : float or None
         The same, adjusted for the family of comparisons; None outside of one.
+    over_parts : tuple of ResampledTest
+        The tests that speak of new training rows too, where there are parts enough.
     """
 
     first: str
@@ -155,6 +158,7 @@ class RepeatedComparison:
     losses: int
     p: float
     p_holm: float | None = None
+    over_parts: tuple[ResampledTest, ...] = ()
 
 
 def compare_repeats(
@@ -165,7 +169,7 @@ def compare_repeats(
     If the methods are equally good, each image (or group) may as well have treated them the other way round, in all its
     repeats together. The p-value is exact: the share of all such exchanges whose difference is at least the observed
     one. With one repeat and no groups this is McNemar's exact test. Like that, it is about new images, given these
-    training rows; `resampled` has the tests that are about new training rows too.
+    training rows; `compare_over_parts` has the tests that are about new training rows too.
 
     Parameters
     ----------

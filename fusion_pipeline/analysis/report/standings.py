@@ -1,0 +1,148 @@
+"""A kept run becomes what its rows are worth beside each other: the best backbone, and the fused row.
+
+The run's own table has accuracies, intervals and p-values. What is computed here is the interval of a difference, which
+that has not, from the same kept predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion_pipeline.analysis.kept_run import KeptRun
+from fusion_pipeline.train.predictions import RowPredictions
+from fusion_pipeline.train.rows import BACKBONE
+from fusion_pipeline.train.statistics.difference import Difference, difference_of
+from fusion_pipeline.train.statistics.repeats import Outcomes, compare_repeats
+
+IntArray = NDArray[np.int64]
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one row is worth beside another.
+
+    Attributes
+    ----------
+    first, second : str
+    difference : Difference
+        Of the first minus the second.
+    p : float
+        Two-sided, by the exact sign-flip test.
+    p_holm : float or None
+        As the run's table adjusted it for all of its comparisons; None where it made no such comparison.
+    """
+
+    first: str
+    second: str
+    difference: Difference
+    p: float
+    p_holm: float | None
+
+    @property
+    def sure(self) -> bool:
+        """Whether the difference is sure at 5 %, after the adjustment where there is one."""
+        return (self.p if self.p_holm is None else self.p_holm) <= 0.05
+
+
+@dataclass(frozen=True)
+class Standings:
+    """Where the rows of a run stand.
+
+    Attributes
+    ----------
+    backbones : tuple of mapping
+        The table's rows of single backbones, the most accurate first, of equals the first.
+    fused : mapping or None
+        The row that stands for the fused model; None if the run has none.
+    names : tuple of str
+        What the table calls the backbones, in the same order.
+    fused_name : str
+    to_runner_up : Step or None
+        The best backbone beside the second best.
+    to_best : Step or None
+        The fused row beside the best backbone. This was chosen by the very images that it is scored on, which flatters
+        it, and so makes the gain look smaller rather than larger.
+    to_average : Step or None
+        The fused row beside the plain average; None if it is that, or there is none.
+    chosen_accuracy : float or None
+        Of the backbones that each training part would have chosen by itself.
+    """
+
+    backbones: tuple[Mapping[str, Any], ...]
+    fused: Mapping[str, Any] | None
+    names: tuple[str, ...]
+    fused_name: str
+    to_runner_up: Step | None
+    to_best: Step | None
+    to_average: Step | None
+    chosen_accuracy: float | None
+
+    @property
+    def averaged(self) -> tuple[int, int]:
+        """In how many parts the fused row fell back to averaging, and of how many."""
+        parts = () if self.fused is None else self.fused["fallbacks"]
+        return sum(parts), len(parts)
+
+    @property
+    def only_averages(self) -> bool:
+        """Whether the fused row is the plain average, by its name or because its gate fell back to it everywhere."""
+        averaged, parts = self.averaged
+        return self.fused_name == AVERAGE or 0 < averaged == parts
+
+
+def stand(run: KeptRun, fused: RowPredictions | None, groups: IntArray | None = None) -> Standings:
+    """Return where the rows of a run stand.
+
+    Parameters
+    ----------
+    run : KeptRun
+    fused : RowPredictions or None
+        The row that stands for the fused model.
+    groups : ndarray (n,), int64, optional
+        Near-duplicates, counted together.
+    """
+    singles = [each for each in run.predictions.rows if each.row.kind == BACKBONE]
+    ordered = sorted(singles, key=lambda each: -run.scored(each.row.text)["accuracy"])
+    beside = _Beside(run, groups)
+    best = ordered[0] if ordered else None
+    average = run.predictions.row(AVERAGE)
+    return Standings(
+        tuple(run.scored(each.row.text) for each in ordered),
+        None if fused is None else run.scored(fused.row.text),
+        tuple(each.row.text for each in ordered),
+        "" if fused is None else fused.row.text,
+        beside.step(best, ordered[1] if len(ordered) > 1 else None),
+        beside.step(fused, best),
+        None if fused is average else beside.step(fused, average),
+        next((step["first_accuracy"] for step in run.summary["gain"] if step["first"] == "chosen single"), None),
+    )
+
+
+class _Beside:
+    """Puts rows of one run beside each other."""
+
+    def __init__(self, run: KeptRun, groups: IntArray | None) -> None:
+        self._run = run
+        self._groups = groups
+
+    def step(self, first: RowPredictions | None, second: RowPredictions | None) -> Step | None:
+        if first is None or second is None:
+            return None
+        names = (first.row.text, second.row.text)
+        ours, theirs = (_outcomes(self._run, each) for each in (first, second))
+        compared = compare_repeats(names[0], ours, names[1], theirs, self._groups)
+        told = [each for each in self._run.summary["comparisons"] if (each["first"], each["second"]) == names]
+        p_holm = told[0]["p_holm"] if told else None
+        return Step(*names, difference_of(ours, theirs, self._groups), compared.p, p_holm)
+
+
+def _outcomes(run: KeptRun, row: RowPredictions) -> Outcomes:
+    tested = run.predictions.tested_in >= 0
+    return Outcomes.of((row.predicted == run.predictions.labels) & tested, tested)
