@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 from scipy.stats import binomtest
+from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score
 
 from fusion_pipeline.extract.networks.backbones import Backbone, find_backbone
 from fusion_pipeline.extract.options import Options
@@ -31,6 +33,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif("FUSION_TEST_DATA" not in os.environ, reason="FUSION_TEST_DATA names no folder of real data"),
 ]
+
+COUNTED = {"squeezenet1_1": 387_747_520.0, "mobilenet_v2": 300_774_272.0}
+"""Multiply-adds of one image, at their own sizes of input."""
 
 RIGHT_OF_100 = {"squeezenet1_1": 66, "mobilenet_v2": 85}
 """Images whose most probable class is the true one, counted with the same weights by torchvision and timm alone."""
@@ -170,3 +175,41 @@ def test_shuffled_labels_of_photographs_are_chance(real: Path, flowers: Path, tm
     assert {row["n"] for row in scored} == {170}
     unlikely = holm([float(binomtest(row["correct"], row["n"], 1 / 17).pvalue) for row in scored])
     assert min(unlikely) > 0.05, [(row["method"], row["accuracy"]) for row in scored]
+
+
+def test_figures_of_photographs_are_what_scikit_learn_counts(real: Path, flowers: Path, tmp_path: Path) -> None:
+    """Section 2 on 170 photographs and two backbones, from the tables that `fusion analyze` writes."""
+    listing = list_images(flowers / "official")
+    table = flowers / "official" / "analyzed.csv"
+    rows = [f"{listing.sample_ids[row]},{listing.class_names[listing.labels[row]]}" for row in range(0, 1360, 8)]
+    table.write_text("\n".join(["path,label", *rows]) + "\n")
+    backbones, cache = [load_backbone(real, name) for name in RIGHT_OF_100], tmp_path / "cache"
+    extract(list_images(table), backbones, Cache(cache), Options(device="cpu"))
+    where = ("--cache", str(cache), "--runs", str(tmp_path / "runs"), "--dataset", "analyzed", "--executor", "loop")
+    found = fusion("benchmark", *where, "--label-embedding", "none", "--row", "*net*", "--row", "average", "--json")
+    assert found.code == 0, found
+    outcome = fusion("analyze", found.document["run"], "--json")
+    assert outcome.code == 0, outcome
+    (run,), folder = outcome.document["runs"], Path(outcome.document["folder"])
+
+    tensors = load_file(Path(found.document["run"]) / "predictions.safetensors")
+    labels, (first, second, average) = tensors["labels"], (tensors[f"predicted.{row}"][0] for row in range(3))
+    names = [row["method"] for row in found.document["rows"]]
+    assert sorted(names[:2]) == sorted(RIGHT_OF_100)
+    assert names[2] == run["fused"] == "average"
+    assert run["agreement"]["pairs"][0]["kappa"] == pytest.approx(cohen_kappa_score(first, second), abs=1e-12)
+    right = (first == labels).astype(int) + (second == labels)
+    assert run["correct"]["counts"] == np.bincount(right, minlength=3).tolist()
+    scores = [f1_score(labels, each, average=None) for each in (first, second, average)]
+    with open(folder / "class-f1.csv", encoding="utf-8", newline="") as file:
+        told = [float(row["f1"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(told, np.transpose(scores).ravel(), atol=1e-12)
+    both = confusion_matrix(labels, first) + confusion_matrix(labels, second)
+    assert run["confused"]["confusions"] == (both + both.T)[np.triu_indices(17, 1)].max()
+    apart = first != second
+    told_apart = run["distinct_votes"][1]
+    assert told_apart["n"] == apart.sum()
+    assert told_apart["accuracies"]["average"] == pytest.approx(float((average == labels)[apart].mean()))
+    assert run["subsets"]["front"][-1]["correct"] == max(each["correct"] for each in run["subsets"]["best"])
+    assert run["subsets"]["front"][0]["multiply_adds"] == COUNTED["mobilenet_v2"]
+    assert (folder / "confused-pair-projections.csv").stat().st_size > 1000

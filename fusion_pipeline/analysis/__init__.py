@@ -21,6 +21,10 @@ The measures, one a file; each takes arrays or votes, and knows nothing of files
 
 And what becomes of them:
 
-- `analyze`: runs become a folder with figures, tables and one JSON document
+- `measures`: all of them, of one run
+- `readings`: the sentence that says what a measure shows
+- `document`: what scripts read
 - `figures`: one figure a file
+- `analyze`: runs become a folder with figures, tables and one JSON document
+- `report`: a run becomes one page
 """

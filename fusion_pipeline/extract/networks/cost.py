@@ -33,7 +33,7 @@ def count_multiply_adds(name: str, identity: Mapping[str, Any]) -> float:
     --------
     >>> network = {"library": "timm", "architecture": "test_resnet", "arguments": {}}
     >>> count_multiply_adds("x", {"backbone": network, "preprocessing": {"input_size": 160}})
-    26634240.0
+    102547200.0
     """
     try:
         made, size = identity["backbone"], int(identity["preprocessing"]["input_size"])
