@@ -1,4 +1,4 @@
-"""The data of `fusion demo`, benchmarked, into the pictures of docs/pictures: figures, and a report in a browser.
+"""The data of `fusion demo` into the pictures of docs/pictures: figures of a benchmark, and pages in a browser.
 
 Photographs may not be passed on, scikit-learn's digits may. Without Chromium the screenshots stay as they are.
 """
@@ -31,25 +31,27 @@ ROWS = ("efficientnet*", "concat-softmax", "average", "stacking", "embedding")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP = {"width": 1120, "height": 760}
 PHONE = {"width": 390, "height": 760}
-SCREENSHOTS: Mapping[str, Mapping[str, Any]] = {
-    "report-light": {"viewport": DESKTOP, "color_scheme": "light"},
-    "report-dark": {"viewport": DESKTOP, "color_scheme": "dark"},
-    "report-phone": {"viewport": PHONE, "color_scheme": "light"},
+SCREENSHOTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "report-light": ("report", {"viewport": DESKTOP, "color_scheme": "light"}),
+    "report-dark": ("report", {"viewport": DESKTOP, "color_scheme": "dark"}),
+    "report-phone": ("report", {"viewport": PHONE, "color_scheme": "light"}),
+    "explanation": ("explanation", {"viewport": DESKTOP, "color_scheme": "light"}),
 }
+"""By the name of the file: of which page, and how a browser shows it."""
+
 COLOURS = 128  # a page has few; a picture of it is half as large so
 
 
-def fusion(home: Path, *arguments: str) -> dict[str, Any]:
+def fusion(home: Path, *arguments: str) -> Any:
     """Run a command in a folder, and return its document."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FUSION_")}
     call = [sys.executable, ROOT / "cli.py", *arguments, "--json"]
     done = subprocess.run(call, cwd=home, env=environment, stdout=subprocess.PIPE, check=True)
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
+    return json.loads(done.stdout)
 
 
 def benchmark(home: Path) -> Path:
-    """Extract and benchmark the demo's data in a folder, and return the run's folder."""
+    """Extract and benchmark the demo's data in a folder as the tutorial does, and return the run's folder."""
     write_digits(home)
     with write_configuration(home).open("a", encoding="utf-8") as configuration:
         configuration.write(THIRD_TABLE)
@@ -67,20 +69,30 @@ def figures(run: Path) -> Iterator[tuple[str, bytes]]:
         yield f"{name}.svg", (folder / f"{name}.svg").read_bytes()
 
 
-def screenshots(run: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield pictures of the report of a run, each with the name of its file; none, with a note, without a browser."""
+def pages(home: Path, run: Path) -> dict[str, Path]:
+    """Write a report of a run, and an explanation of the scans that were held out; return both by their names."""
+    fusion(home, "report", str(run), "--out", "report.html")
+    fusion(home, "train", "--gate", "embedding")
+    (model,) = (home / "runs").glob("digits-embedding-*/model")
+    scans = sorted(str(scan.relative_to(home)) for scan in (home / "new").iterdir())
+    fusion(home, "predict", str(model), *scans, "--explain", "explanation.html")
+    return {name: home / f"{name}.html" for name in ("report", "explanation")}
+
+
+def screenshots(home: Path, run: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield pictures of the pages, each with the name of its file; none, with a note, without a browser."""
     program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         print("No Chromium: the screenshots stay as they are. apt-get install chromium, or set CHROMIUM.")  # noqa: T201
         return
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - for those with a browser
 
-    page = Path(fusion(run, "report", str(run))["report"])
+    written = pages(home, run)
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=program, chromium_sandbox=False)  # root gets no sandbox
-        for name, options in SCREENSHOTS.items():
+        for name, (page, options) in SCREENSHOTS.items():
             tab = browser.new_context(reduced_motion="reduce", **options).new_page()
-            tab.goto(page.as_uri())
+            tab.goto(written[page].as_uri())
             yield f"{name}.png", shrunk(tab.screenshot())
         browser.close()
 
@@ -95,9 +107,10 @@ def shrunk(picture: bytes) -> bytes:
 def main() -> None:
     """Make every picture anew."""
     TARGET.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as home:
-        run = benchmark(Path(home) / "demo")
-        for name, content in (*figures(run), *screenshots(run)):
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "demo"
+        run = benchmark(home)
+        for name, content in (*figures(run), *screenshots(home, run)):
             (TARGET / name).write_bytes(content)
             print(f"docs/pictures/{name}: {len(content):,} bytes")  # noqa: T201
 
