@@ -32,8 +32,8 @@ _MOST_TRIALS = 30
 # A line search ends where the slope is at most this share of the first one, either way.
 _FLATTER = 0.5
 
-# After how many steps, at least, the preconditioner may be made anew, and for which change of the curvature: it costs
-# as much as a few steps.
+# After each how many steps the preconditioner may be made anew, and for which change of the curvature: it costs as much
+# as a few steps.
 _FRESH_STEPS, _STALE = 3, 1.5
 
 # Columns that are done go on for nothing until they are this share of all: leaving them out copies the others.
@@ -119,7 +119,8 @@ def minimise(
         done = search.step() <= precision * np.abs(search.objectives)
         left = done | (step == most_steps)
         if loss.joint and left.all():
-            return Optimum(search.coefficients, search.values, search.objectives, done)
+            # Not those that steps added up to, whose last digits drift away from the coefficients.
+            return Optimum(search.coefficients, space.values(search.coefficients), search.objectives, done)
         if not loss.joint and (left.all() or left.mean() >= _WORTH_LEAVING):
             found.done[search.columns] = done
             search.leave(left, found)
@@ -190,8 +191,9 @@ class _Search:
         for memory in reversed(self.memories):
             shares.append(self._dot(memory.move.paired, slopes) / memory.product)
             slopes -= shares[-1] * memory.change
-        coefficients = -self.precondition(slopes)
-        values = self.space.values(coefficients)
+        np.negative(slopes, out=slopes)
+        coefficients = self.precondition(slopes)
+        values = self.precondition.look(slopes, coefficients)
         for memory, share in zip(self.memories, reversed(shares), strict=True):
             turned = self._dot(memory.change, self.space.paired(coefficients, values)) / memory.product
             coefficients -= (share + turned) * memory.move.coefficients
@@ -218,7 +220,7 @@ class _Search:
     def _grow_old(self) -> None:
         """Make the preconditioner anew if it is too far from the curvature here."""
         self.age += 1
-        if self.age >= _FRESH_STEPS:
+        if self.age % _FRESH_STEPS == 0:
             curvature = self.loss.curvature(self.values)
             change = float(np.abs(np.log((curvature.mean() + _TINY) / (self.curvature.mean() + _TINY))))
             if change > np.log(_STALE):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor
@@ -21,7 +22,26 @@ from scipy.linalg.blas import dsyrk, dtrsm
 
 from fusion_pipeline.train.solvers.gram import SLAB, FloatArray, Gram, IntArray, inner_products
 
-Preconditioner = Callable[[FloatArray], FloatArray]
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """A map from slopes to the coefficients (X' diag(weights) X + penalty I)^-1 slopes.
+
+    Attributes
+    ----------
+    solve : callable
+        The map.
+    look : callable
+        From slopes, and what `solve` made of them, to the values of the latter: often cheaper than `Space.values`.
+    """
+
+    solve: Callable[[FloatArray], FloatArray]
+    look: Callable[[FloatArray, FloatArray], FloatArray]
+
+    def __call__(self, slopes: FloatArray) -> FloatArray:
+        """Return the coefficients (size, n_outputs) of slopes (size, n_outputs)."""
+        return self.solve(slopes)
+
 
 # Rows that matter less than this share of the average row still count as much in a preconditioner: it divides by them.
 _LEAST_WEIGHT = 1e-3
@@ -108,8 +128,12 @@ class ProductSpace(Space):
         matrix *= roots[:, None]
         matrix.flat[:: self.n + 1] += penalty
         # The transpose of a symmetric matrix in C order is itself in the order that LAPACK overwrites.
-        solve, column = _solver(matrix.T), roots[:, None]
-        return lambda slopes: column * solve(slopes / column)
+        solve, column, square = _solver(matrix.T), roots[:, None], roots[:, None] ** 2
+        return Preconditioner(
+            lambda slopes: column * solve(slopes / column),
+            # They solve (D^2 X X' + penalty I) c = v, which says what X X' c is.
+            lambda slopes, coefficients: (slopes - penalty * coefficients) / square,
+        )
 
 
 class Part(Space):
@@ -280,7 +304,7 @@ class PlainPart(Part):
         """Return g -> (X' diag(weights) X + penalty I)^-1 g; see `Space.preconditioner`."""
         matrix = _scatter(self.rows, _roots(weights))
         matrix.T.flat[:: self.size + 1] += penalty
-        return _solver(matrix)
+        return Preconditioner(_solver(matrix), lambda _, coefficients: self.values(coefficients))
 
     def dual(self) -> ProductSpace:
         """Return X X' as a space; see `Part.dual`."""
@@ -345,7 +369,10 @@ class WithIntercept(Space):
     def preconditioner(self, weights: FloatArray, penalty: float) -> Preconditioner:
         """Return the part's preconditioner beside that of the intercept alone; see `Space.preconditioner`."""
         inner, whole = self.part.preconditioner(weights, penalty), max(float(weights.sum()), _LEAST_WEIGHT)
-        return lambda slopes: np.vstack([inner(slopes[:-1]), slopes[-1] / whole])
+        return Preconditioner(
+            lambda slopes: np.vstack([inner(slopes[:-1]), slopes[-1] / whole]),
+            lambda slopes, coefficients: inner.look(slopes[:-1], coefficients[:-1]) + coefficients[-1],
+        )
 
 
 def _scatter(rows: FloatArray, roots: FloatArray) -> FloatArray:
@@ -357,7 +384,7 @@ def _scatter(rows: FloatArray, roots: FloatArray) -> FloatArray:
     return found
 
 
-def _solver(matrix: FloatArray) -> Preconditioner:
+def _solver(matrix: FloatArray) -> Callable[[FloatArray], FloatArray]:
     """Return the map from B to matrix^-1 B; the lower triangle of `matrix`, in LAPACK's order, is overwritten.
 
     B keeps its order in memory: LAPACK's own solver would hand back columns where everything else goes by rows.
