@@ -119,7 +119,11 @@ class PlainRows(Rows):
 
 
 def hold(
-    blocks: Sequence[NDArray[np.floating]], around: IntArray | None = None, *, predicting_only: bool = False
+    blocks: Sequence[NDArray[np.floating]],
+    around: IntArray | None = None,
+    *,
+    predicting_only: bool = False,
+    single: bool = False,
 ) -> Rows:
     """Hold all rows of `blocks`, each (n, n_features of the block), as Grams if they are fewer than the features.
 
@@ -130,6 +134,8 @@ def hold(
         The rows that all parts learn from, if others must change no bit of these; see `Gram.of`.
     predicting_only : bool
         Whether nobody will ask for primal weights: inner products then let the blocks go.
+    single : bool
+        Whether inner products may be summed in float32; see `Gram.of`.
 
     Examples
     --------
@@ -140,6 +146,6 @@ def hold(
     array([[0.]])
     """
     if len(blocks[0]) < sum(block.shape[1] for block in blocks):
-        grams = (Gram.of([block], around=around) for block in blocks)
+        grams = (Gram.of([block], around=around, single=single) for block in blocks)
         return GramRows(tuple(replace(gram, blocks=(), scales=()) if predicting_only else gram for gram in grams))
     return PlainRows(tuple(blocks))
