@@ -98,7 +98,7 @@ def run_concat(task: ConcatTask, groups: IntArray | None = None) -> ConcatResult
     with threadpool_limits(1):
         stores = task.part.aligned.open()
         train, test = task.part.rows(stores.labels, groups)
-        rows = hold([stores.features(name) for name in stores.backbones], around=train)
+        rows = hold([stores.features(name) for name in stores.backbones], around=train, single=True)
         inner = inner_folds(stores.labels[train], task.seed, groups=None if groups is None else groups[train])
         if task.mode == TRANSDUCTIVE:
             rows = _components_of_all(rows, len(stores.labels), task.seed)

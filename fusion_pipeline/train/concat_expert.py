@@ -89,7 +89,7 @@ def fit_concat(
     >>> fit.expert.probabilities(rows).argmax(axis=1)
     array([0, 0, 0, 1, 1, 1])
     """
-    rows = hold(side_by_side(features, sizes))
+    rows = hold(side_by_side(features, sizes), single=True)
     penalties = sorted({float(alpha) for alpha in alphas}, reverse=True)
     folds = [
         InnerFold(_part(rows, train, held_out), held_out, labels[train], n_classes)

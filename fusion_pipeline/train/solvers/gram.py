@@ -82,15 +82,17 @@ class Gram:
         n, factors = len(blocks[0]), (1.0,) * len(blocks) if scales is None else tuple(scales)
         products, offsets, constant = np.zeros((n, n), order="F"), np.zeros(n), 0.0
         width, kind = (_SINGLE_SLAB, np.float32) if single else (SLAB, np.float64)
+        slab = np.zeros((n, n), np.float32, order="F") if single else None
         for block, scale in zip(blocks, factors, strict=True):
             for start in range(0, block.shape[1], width):
-                columns = kind(scale) * block[:, start : start + width].astype(kind, order="C")
+                columns = block[:, start : start + width].astype(kind, order="C")
+                columns *= scale
                 mean = (columns if around is None else columns[around]).mean(axis=0, dtype=np.float64).astype(kind)
                 columns -= mean
-                if single:
-                    np.add(products, ssyrk(1.0, columns.T, trans=1, lower=1), out=products)
-                else:
+                if slab is None:
                     products = dsyrk(1.0, columns.T, beta=1.0, c=products, trans=1, lower=1, overwrite_c=1)
+                else:
+                    products += ssyrk(1.0, columns.T, beta=0.0, c=slab, trans=1, lower=1, overwrite_c=1)
                 offsets += columns @ mean
                 constant += float(mean @ mean)
         _mirror(products)
