@@ -36,6 +36,11 @@ _FLATTER = 0.5
 # as a few steps.
 _FRESH_STEPS, _STALE = 3, 1.5
 
+# A preconditioner with one curvature for all outputs may promise too much everywhere. What steps made of its promises
+# so far scales the next one, within these bounds: a second look along a direction is then seldom needed. Above 1, what
+# coefficients have in directions that change no value would grow.
+_PACES = 0.05, 1.0
+
 # Columns that are done go on for nothing until they are this share of all: leaving them out copies the others.
 _WORTH_LEAVING = 0.1
 
@@ -163,6 +168,7 @@ class _Search:
     def __init__(self, space: Space, loss: Loss, penalty: float, start: FloatArray) -> None:
         self.space, self.loss, self.penalty = space, loss, penalty
         self.columns = np.arange(start.shape[1])
+        self.pace = np.ones(1 if loss.joint else start.shape[1])
         self.coefficients, self.values = start.copy(), space.values(start)
         losses, residuals = loss.at(self.values)
         self.objectives = losses + self._burden()
@@ -193,7 +199,8 @@ class _Search:
             slopes -= shares[-1] * memory.change
         np.negative(slopes, out=slopes)
         coefficients = self.precondition(slopes)
-        values = self.precondition.look(slopes, coefficients)
+        values = self.pace * self.precondition.look(slopes, coefficients)
+        coefficients *= self.pace
         for memory, share in zip(self.memories, reversed(shares), strict=True):
             turned = self._dot(memory.change, self.space.paired(coefficients, values)) / memory.product
             coefficients -= (share + turned) * memory.move.coefficients
@@ -205,6 +212,8 @@ class _Search:
         """Go where it goes down, remember what that did to the slopes, and return how much less was promised."""
         direction, slope = self.direction()
         lengths, residuals = self._look_along(direction, slope)
+        promised = -slope / 2 / self.pace
+        self.pace = np.clip(self.pace * np.sqrt(np.where(lengths > 0.0, lengths, 1.0)), *_PACES)
         move = _Move.of(self.space, direction.coefficients * lengths, direction.values * lengths)
         self.coefficients += move.coefficients
         self.values += move.values
@@ -215,7 +224,7 @@ class _Search:
         # Where nothing moves any more there is nothing to learn, nor to divide by.
         self.memories.append(_Memory(move, change, np.where(product > 0.0, product, np.inf)))
         del self.memories[:-_MEMORY]
-        return -slope / 2
+        return promised
 
     def _grow_old(self) -> None:
         """Make the preconditioner anew if it is too far from the curvature here."""
@@ -233,14 +242,15 @@ class _Search:
         burden = self._burden()
         crossed = self.penalty * self._dot(self.space.penalised(self.coefficients), way.paired)
         squared = self.penalty * self._dot(self.space.penalised(way.coefficients), way.paired)
-        for _ in range(_MOST_TRIALS):
+        for left in reversed(range(_MOST_TRIALS)):
             losses, residuals = self.loss.at(self.values + lengths * way.values)
             self.objectives = losses + burden + lengths * crossed + lengths**2 / 2 * squared
             slopes = self._dot(residuals, way.values) + crossed + lengths * squared
             further = line.next(lengths, slopes, self.objectives > before + _ROUNDING * np.abs(before))
             if np.array_equal(further, lengths):
                 break
-            lengths = further
+            # Where nothing but rounding is left to find, the last look is at what is known to be lower.
+            lengths = further if left > 1 else np.where(further == lengths, lengths, line.low)
         return lengths, residuals
 
     def leave(self, done: BoolArray, found: Optimum) -> None:
@@ -252,6 +262,7 @@ class _Search:
         self.columns, self.loss = self.columns[others], self.loss.take(others)
         self.coefficients, self.values = self.coefficients[:, others], self.values[:, others]
         self.slopes, self.objectives = self.slopes[:, others], self.objectives[others]
+        self.pace = self.pace[others]
         self.memories = [memory.take(self.space, others) for memory in self.memories]
 
 

@@ -46,6 +46,9 @@ class Preconditioner:
 # Rows that matter less than this share of the average row still count as much in a preconditioner: it divides by them.
 _LEAST_WEIGHT = 1e-3
 
+# A penalty that is at most so many times what it is added to leaves ten digits of a difference of the two.
+_STEADY = 1e6
+
 
 class Space(ABC):
     """The linear models on some training rows X, as a search for the best of them sees them.
@@ -129,6 +132,10 @@ class ProductSpace(Space):
         matrix.flat[:: self.n + 1] += penalty
         # The transpose of a symmetric matrix in C order is itself in the order that LAPACK overwrites.
         solve, column, square = _solver(matrix.T), roots[:, None], roots[:, None] ** 2
+        if penalty > _STEADY * float(square.min() * self.products.diagonal().mean()):
+            return Preconditioner(
+                lambda slopes: column * solve(slopes / column), lambda _, coefficients: self.values(coefficients)
+            )
         return Preconditioner(
             lambda slopes: column * solve(slopes / column),
             # They solve (D^2 X X' + penalty I) c = v, which says what X X' c is.
