@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
-from fusion_pipeline.train.solvers.parts import Preconditioner, Space
+from fusion_pipeline.train.solvers.parts import Space
+from fusion_pipeline.train.solvers.preconditioner import Preconditioner
 
 BoolArray = NDArray[np.bool_]
 

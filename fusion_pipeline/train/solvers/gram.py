@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ class Gram:
         slab = np.zeros((n, n), np.float32, order="F") if single else None
         for block, scale in zip(blocks, factors, strict=True):
             for start in range(0, block.shape[1], width):
-                columns = block[:, start : start + width].astype(kind, order="C")
+                columns: NDArray[Any] = block[:, start : start + width].astype(kind, order="C")
                 columns *= scale
                 mean = (columns if around is None else columns[around]).mean(axis=0, dtype=np.float64).astype(kind)
                 columns -= mean
