@@ -103,8 +103,24 @@ def test_a_table_of_other_predictions(change: Callable[[dict[str, Any]], object]
         lambda document: document.update(backbones=[]),
         lambda document: document["dataset"].update(name=7),
         lambda document: document["rows"][0].pop("fallbacks"),
+        lambda document: document["rows"][0].pop("ci95"),
+        lambda document: document["rows"][0].update(paper="90"),
+        lambda document: document["protocol"].pop("groups"),
+        lambda document: document["comparisons"][0].pop("p_holm"),
+        lambda document: document["gain"][0].pop("first_accuracy"),
     ],
-    ids=["no files", "rows no list", "no backbones", "name no text", "no fallbacks"],
+    ids=[
+        "no files",
+        "rows no list",
+        "no backbones",
+        "name no text",
+        "no fallbacks",
+        "no interval",
+        "paper no number",
+        "no groups",
+        "no adjusted p",
+        "no accuracy",
+    ],
 )
 def test_a_document_of_another_version(change: Callable[[dict[str, Any]], object], copied: Path) -> None:
     rewrite(copied, change)
