@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fusion_pipeline.analysis.kept_run import KeptRun, newest_runs
+from fusion_pipeline.analysis.report.standings import stand
 from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, StaleError, UsageError
 from fusion_pipeline.train.predictions import RowPredictions
 from fusion_pipeline.train.rows import RowName
@@ -126,6 +127,15 @@ def test_a_document_of_another_version(change: Callable[[dict[str, Any]], object
     rewrite(copied, change)
     with pytest.raises(FormatError, match=r"not what this version of 'fusion benchmark' writes\. Run the same"):
         KeptRun.open(copied)
+
+
+def test_a_run_from_before_there_were_tests_over_parts(copied: Path) -> None:
+    rewrite(copied, lambda document: [step.pop("over_parts") for step in document["comparisons"]])
+    run = KeptRun.open(copied)
+    assert run.summary["comparisons"]
+    to_best = stand(run, run.predictions.row("embedding")).to_best
+    assert to_best is not None
+    assert to_best.over_parts == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"rows": NaN}', "[" * 100_000], ids=["empty", "a list", "NaN", "deep"])

@@ -152,7 +152,7 @@ class _Beside:
         compared = compare_repeats(names[0], ours, names[1], theirs, self._groups)
         told = [each for each in self._run.summary["comparisons"] if (each["first"], each["second"]) == names]
         p_holm = told[0]["p_holm"] if told else None
-        over_parts = {each["test"]: each["p"] for each in told[0]["over_parts"]} if told else {}
+        over_parts = {each["test"]: each["p"] for each in told[0].get("over_parts", ())} if told else {}
         return Step(*names, difference_of(ours, theirs, self._groups), compared.p, p_holm, over_parts)
 
 
