@@ -23,6 +23,7 @@ def describe(found: Measures) -> dict[str, Any]:
         "run": run.folder.name,
         "protocol": dict(run.summary["protocol"]),
         "images": len(run.predictions.labels),
+        "tested": len(np.unique(found.votes.images)),
         "votes": len(found.votes.labels),
         "backbones": list(found.votes.experts),
         "fused": found.moe_name or None,

@@ -206,18 +206,34 @@ def _checked(summary: dict[str, Any]) -> dict[str, Any]:
     kinds = [
         *((dataset[key], str) for key in ("name", "index", "digest")),
         *((dataset[key], int) for key in ("images", "usable", "classes")),
-        (summary["protocol"]["repeats"], int),
+        *((summary["protocol"][key], int) for key in ("repeats", "split_seed", "seed")),
+        (summary["protocol"]["groups"], str),
+        (summary["protocol"]["label_embeddings"], dict),
+        (summary["protocol"]["holdout" if "holdout" in summary["protocol"] else "folds"], int | str),
+        (summary["predictions"], str),
         (summary["files"][PREDICTIONS_FILE], str),
         *((summary[key], list) for key in ("rows", "comparisons", "gain")),
         *((entry[key], str) for entry in backbones.values() for key in ("key", "manifest")),
         *((entry["identity"], dict) for entry in backbones.values()),
         *((row[key], str) for row in rows for key in ("method", "label_embedding", "mode", "experts", "leaks")),
         *((row[key], int) for row in rows for key in ("correct", "n")),
-        *((row["fallbacks"], list) for row in rows),
+        *((row[key], list) for row in rows for key in ("fallbacks", "ci95")),
+        *((row[key], int | float) for row in rows for key in ("accuracy", "macro_f1", "nll", "ece")),
+        *((row["paper"], int | float | None) for row in rows),
+        *(
+            (step[key], str)
+            for each in ("comparisons", "gain")
+            for step in summary[each]
+            for key in ("first", "second")
+        ),
+        *((step["p_holm"], float | int | None) for step in summary["comparisons"]),
+        # Runs of earlier versions have no tests over parts.
+        *((test["p"], float | int) for step in summary["comparisons"] for test in step.get("over_parts", ())),
+        *((step["first_accuracy"], int | float) for step in summary["gain"]),
     ]
     for value, kind in kinds:
         if not isinstance(value, kind):
-            raise TypeError(kind.__name__)
+            raise TypeError(str(kind))
     return summary
 
 

@@ -197,11 +197,17 @@ def _notes(found: Measures) -> Iterator[str]:
     missing = [name for name in run.predictions.backbones if name not in found.votes.experts]
     if missing:
         yield f"The table has no row of {', '.join(map(printable, missing))}, which no measure knows therefore."
-    if len(found.votes.experts) == 1:
+    tested = len(np.unique(found.votes.images))
+    if len(found.votes.labels) > tested:
+        yield (
+            f"{tested:,} images were tested in {run.summary['protocol']['repeats']} repeats: where figures and tables "
+            f"count images, an image counts in each, {len(found.votes.labels):,} in all."
+        )
+    if len(run.predictions.backbones) == 1:
         yield "One backbone agrees with nobody and wins every class: add others to compare it with."
     if found.moe is None:
         yield "The table has no fused row that does not leak, so that the figures are of the backbones alone."
-    if trust is not None and trust.averaged:
+    if trust is not None and trust.averaged and len(trust.experts) > 1:
         yield (
             f"{printable(trust.row)} fell back to averaging in {trust.averaged} of {trust.parts} parts: its weights "
             f"there are 1/{len(trust.experts)} for every image."

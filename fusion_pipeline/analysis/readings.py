@@ -107,11 +107,13 @@ def read_confused(found: ConfusedPair, class_names: Sequence[str]) -> str:
     by_expert = found.counts[0, :, 1] + found.counts[1, :, 0]
     worst, best = int(by_expert.argmax()), int(by_expert.argmin())
     pair = _both(_quoted(class_names[found.first]), _quoted(class_names[found.second]))
-    text = f"{pair} are confused most, {found.confusions:,} times by all backbones together"
+    text = f"{pair} are confused most, {_times(found.confusions)} by all backbones together"
     if len(found.experts) == 1:
-        return f"{text}."
+        return f"{pair} are confused most, {_times(found.confusions)}."
+    if by_expert[worst] == by_expert[best]:
+        return f"{text}, {_times(by_expert[best])} by each."
     return (
-        f"{text}: {by_expert[worst]:,} times by {printable(found.experts[worst])}, {by_expert[best]:,} times by "
+        f"{text}: {_times(by_expert[worst])} by {printable(found.experts[worst])}, {_times(by_expert[best])} by "
         f"{printable(found.experts[best])}."
     )
 
@@ -129,13 +131,15 @@ def read_distinct(found: Sequence[DistinctVotes], fused: str) -> str:
     experts = [name for name in names if name not in {fused, "average"}]
     best = max(experts, key=lambda name: rates[name])
     return (
-        f"{text}; where they do not, {printable(fused)} is right on {_percent(rates[fused] / there)}, and the best "
-        f"backbone, {printable(best)}, on {_percent(rates[best] / there)}."
+        f"{text}; where they do not, {printable(fused)} is right on {_percent(rates[fused] / there)}, and the "
+        f"backbone that is best there, {printable(best)}, on {_percent(rates[best] / there)}."
     )
 
 
 def read_trust(found: Trust) -> str:
     """Return whom the gate trusts, or that it averages."""
+    if len(found.experts) == 1:
+        return f"{printable(found.row)} has one expert, which it cannot but trust."
     if found.averaged == found.parts:
         return (
             f"{printable(found.row)} fell back to averaging in all {found.parts} parts: it trusts each of the "
@@ -161,8 +165,9 @@ def read_subsets(found: Subsets) -> str:
     one = found.best[0]
     if best is one:
         return f"No average is more accurate than {_names(one)} alone, {_percent(one.accuracy)}{_cost(one)}."
+    tried = "all" if found.exhaustive else f"the {len(found.tried):,} tried"
     text = (
-        f"Of all subsets the average of {_names(best)} is the most accurate, {_percent(best.accuracy)}"
+        f"Of {tried} subsets the average of {_names(best)} is the most accurate, {_percent(best.accuracy)}"
         f"{_cost(best)}; the best single backbone, {_names(one)}, has {_percent(one.accuracy)}{_cost(one)}"
     )
     return f"{text} (chosen on these images, so a little too good)."
@@ -171,14 +176,21 @@ def read_subsets(found: Subsets) -> str:
 def read_calibration(found: Sequence[Reliability]) -> str:
     """Return whose probabilities can be believed most and least."""
     ordered = sorted(found, key=lambda each: each.ece)
+    low, high = (f"{100 * each.ece:.1f}" for each in (ordered[0], ordered[-1]))
+    if low == high:
+        return f"What any row says to be likely is off by {low} points on average (ECE)."
     return (
-        f"What {printable(ordered[0].name)} says to be likely is off by {100 * ordered[0].ece:.1f} points on average "
-        f"(ECE), the least; {printable(ordered[-1].name)} is off by {100 * ordered[-1].ece:.1f}, the most."
+        f"What {printable(ordered[0].name)} says to be likely is off by {low} points on average (ECE), the "
+        f"least; {printable(ordered[-1].name)} is off by {high}, the most."
     )
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _times(number: int) -> str:
+    return f"{number:,} time" if number == 1 else f"{number:,} times"
 
 
 def _both(first: str, second: str) -> str:

@@ -80,7 +80,9 @@ def lines(result: Analysis) -> Iterator[str]:
     for found in result.document["runs"]:
         name, fused = found["name"], found["fused"]
         row = "no fused row" if fused is None else f"the fused row is {printable(fused)}"
-        yield f"{printable(name)}: {found['images']:,} images, {len(found['backbones'])} backbones, {row}"
+        tested = "" if found["tested"] == found["images"] else f", of which {found['tested']:,} were tested"
+        backbones = "1 backbone" if len(found["backbones"]) == 1 else f"{len(found['backbones'])} backbones"
+        yield f"{printable(name)}: {found['images']:,} images{tested}, {backbones}, {row}"
         for figure in result.document["figures"]:
             if name in figure["readings"]:
                 yield f"  {figure['readings'][name]} ({figure['picture']})"

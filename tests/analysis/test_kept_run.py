@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fusion_pipeline.analysis.kept_run import KeptRun, newest_runs
+from fusion_pipeline.analysis.report.standings import stand
 from fusion_pipeline.errors import FormatError, IncompleteError, IntegrityError, StaleError, UsageError
 from fusion_pipeline.train.predictions import RowPredictions
 from fusion_pipeline.train.rows import RowName
@@ -103,13 +104,38 @@ def test_a_table_of_other_predictions(change: Callable[[dict[str, Any]], object]
         lambda document: document.update(backbones=[]),
         lambda document: document["dataset"].update(name=7),
         lambda document: document["rows"][0].pop("fallbacks"),
+        lambda document: document["rows"][0].pop("ci95"),
+        lambda document: document["rows"][0].update(paper="90"),
+        lambda document: document["protocol"].pop("groups"),
+        lambda document: document["comparisons"][0].pop("p_holm"),
+        lambda document: document["gain"][0].pop("first_accuracy"),
     ],
-    ids=["no files", "rows no list", "no backbones", "name no text", "no fallbacks"],
+    ids=[
+        "no files",
+        "rows no list",
+        "no backbones",
+        "name no text",
+        "no fallbacks",
+        "no interval",
+        "paper no number",
+        "no groups",
+        "no adjusted p",
+        "no accuracy",
+    ],
 )
 def test_a_document_of_another_version(change: Callable[[dict[str, Any]], object], copied: Path) -> None:
     rewrite(copied, change)
     with pytest.raises(FormatError, match=r"not what this version of 'fusion benchmark' writes\. Run the same"):
         KeptRun.open(copied)
+
+
+def test_a_run_from_before_there_were_tests_over_parts(copied: Path) -> None:
+    rewrite(copied, lambda document: [step.pop("over_parts") for step in document["comparisons"]])
+    run = KeptRun.open(copied)
+    assert run.summary["comparisons"]
+    to_best = stand(run, run.predictions.row("embedding")).to_best
+    assert to_best is not None
+    assert to_best.over_parts == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"rows": NaN}', "[" * 100_000], ids=["empty", "a list", "NaN", "deep"])

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fusion_pipeline.analysis.kept_run import KeptRun
 from fusion_pipeline.analysis.measures import Measures, measure
+from fusion_pipeline.analysis.report.standings import stand
 from fusion_pipeline.errors import UsageError
+from fusion_pipeline.executors import LoopExecutor
+from fusion_pipeline.train.benchmark import Protocol
+from fusion_pipeline.train.benchmark_run import benchmark
+from fusion_pipeline.train.folds import Split
+from fusion_pipeline.train.labels.choice import LabelChoice
+from fusion_pipeline.train.rows import RowName
+from tests.analysis.made import publish_telling
 
 
 def test_the_fused_row_is_the_adaptive_gate(measured: Measures) -> None:
@@ -15,7 +25,10 @@ def test_the_fused_row_is_the_adaptive_gate(measured: Measures) -> None:
     assert measured.class_wins.with_fused is not None
     assert measured.class_wins.with_fused.names == ("alpha", "beta", "embedding")
     assert list(measured.distinct[0].accuracies or {}) == ["alpha", "beta", "average", "embedding"]
-    assert measured.notes == ()
+    assert measured.notes == (
+        "149 images were tested in 2 repeats: where figures and tables count images, an image counts in each, "
+        "298 in all.",
+    )
 
 
 def test_another_row_by_name(kept: KeptRun) -> None:
@@ -60,4 +73,15 @@ def test_a_gate_that_fell_back_is_said(kept: KeptRun) -> None:
     found = measure(kept, "constant")
     averaged = sum(kept.scored("constant")["fallbacks"])
     assert averaged
-    assert f"constant fell back to averaging in {averaged} of 4 parts: its weights there are 1/2" in found.notes[0]
+    assert f"constant fell back to averaging in {averaged} of 4 parts: its weights there are 1/2" in found.notes[1]
+
+
+def test_a_backbone_whose_row_was_not_asked_for_is_not_alone(tmp_path: Path) -> None:
+    stores = publish_telling(tmp_path / "cache", 60)
+    protocol = Protocol(Split(2, 0, ""), 1, "none", 0, {"none": LabelChoice()})
+    rows = [RowName("backbone", "alpha"), RowName("gate", "constant")]
+    run = KeptRun.open(benchmark(stores, rows, protocol, LoopExecutor(), tmp_path / "runs").folder)
+    notes = measure(run).notes
+    assert notes[0] == "The table has no row of beta, which no measure knows therefore."
+    assert not any("agrees with nobody" in note for note in notes)
+    assert stand(run, run.predictions.row("constant")).fuses == ("alpha", "beta")

@@ -75,11 +75,14 @@ class Table:
 
     def to_bytes(self) -> bytes:
         """Return the file: UTF-8, a byte of a name that is not UTF-8 as an escape."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(["" if cell is None else cell for cell in row] for row in self.rows)
-        return out.getvalue().encode("utf-8", "backslashreplace")
+        return "".join(map(_csv_line, (self.columns, *self.rows))).encode("utf-8", "backslashreplace")
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    out = io.StringIO()
+    # Before Python 3.13 only what ends its own lines is quoted: a carriage return in a name would end the row.
+    csv.writer(out, lineterminator="\r\n").writerow("" if cell is None else cell for cell in cells)
+    return out.getvalue().removesuffix("\r\n") + "\n"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def answer(standings: Standings, costs: Costs) -> Answer:
     costs : Costs
     """
     points = [_best(standings)]
-    if standings.fused is not None and standings.to_best is not None:
+    if standings.to_best is not None and len(standings.fuses) > 1:
         points += [_gain(standings, standings.to_best), _certainty(standings, standings.to_best)]
         points.append(_price(standings, costs))
     return Answer(_headline(standings), _warning(standings), tuple(points))
@@ -110,17 +110,22 @@ def chance(p: float) -> str:
 
 def _headline(standings: Standings) -> str:
     best = standings.names[0]
+    if len(standings.fuses) == 1:
+        return (
+            f"{named(best)} is the only backbone, with {percent(standings.backbones[0]['accuracy'])} right: there is "
+            "nothing to fuse it with."
+        )
     if standings.to_best is None:
         return f"{named(best)} is the best of the backbones, with {percent(standings.backbones[0]['accuracy'])} right."
     gain, fusing = standings.to_best, "Averaging" if standings.only_averages else "Fusing"
     if not gain.sure:
         return (
-            f"{fusing} {len(standings.names)} backbones makes no sure difference to using {named(best)} alone: "
+            f"{fusing} {len(standings.fuses)} backbones makes no sure difference to using {named(best)} alone: "
             f"{points_of(gain.difference.difference)} points."
         )
     verb = "raises" if gain.difference.difference > 0 else "lowers"
     return (
-        f"{fusing} {len(standings.names)} backbones {verb} accuracy from {_accuracy(standings.backbones[0])} to "
+        f"{fusing} {len(standings.fuses)} backbones {verb} accuracy from {_accuracy(standings.backbones[0])} to "
         f"{_accuracy(standings.fused or {})}."
     )
 
@@ -131,7 +136,7 @@ def _accuracy(row: Mapping[str, Any]) -> str:
 
 def _warning(standings: Standings) -> str:
     averaged, parts = standings.averaged
-    if not averaged:
+    if not averaged or len(standings.fuses) == 1:
         return ""
     if averaged == parts:
         return (
@@ -147,7 +152,10 @@ def _warning(standings: Standings) -> str:
 
 def _best(standings: Standings) -> Point:
     row, name = standings.backbones[0], standings.names[0]
-    sentences = [f"It gets {row['correct']:,} of {row['n']:,} right ({_interval(row['ci95'])})."]
+    repeats = f" in {standings.repeats} repeats" if standings.repeats > 1 else ""
+    sentences = [f"It gets {row['correct']:,} of {row['n']:,} right{repeats} ({_interval(row['ci95'])})."]
+    if len(standings.fuses) > 1 and len(standings.names) < len(standings.fuses):
+        sentences.append(f"The table has rows of {len(standings.names)} of the {len(standings.fuses)} backbones only.")
     if standings.to_runner_up is not None:
         sentences.append(_runner_up(standings.to_runner_up))
     chosen = standings.chosen_accuracy
@@ -189,6 +197,11 @@ def _gain(standings: Standings, step: Step) -> Point:
 def _certainty(standings: Standings, step: Step) -> Point:
     adjusted = "" if step.p_holm is None else f", {chance(step.p_holm)} adjusted for all comparisons of the table"
     sentences = [f"Exact sign-flip test against {named(step.second)}: {chance(step.p)}{adjusted}."]
+    sentences += [
+        f"That is about new images, after the same training; {test}, which is about new training images too, gives "
+        f"{chance(p)}."
+        for test, p in step.over_parts.items()
+    ]
     if standings.fused_name == AVERAGE:
         sentences.append("This row is plain averaging: nothing in it is learned but the backbones' own classifiers.")
     elif standings.only_averages:
@@ -208,8 +221,8 @@ def _beyond_averaging(step: Step) -> str:
 
 
 def _price(standings: Standings, costs: Costs) -> Point:
-    networks = len(standings.names)
-    single, all_of_them = costs.multiply_adds_of(standings.names[:1]), costs.multiply_adds_of(standings.names)
+    networks = len(standings.fuses)
+    single, all_of_them = costs.multiply_adds_of(standings.names[:1]), costs.multiply_adds_of(standings.fuses)
     sentences = [f"Every new image goes through {networks} networks instead of one."]
     if single and all_of_them:
         sentences.append(
@@ -218,8 +231,13 @@ def _price(standings: Standings, costs: Costs) -> Point:
     fitting = [costs.fit_seconds.get(name) for name in (standings.fused_name, standings.names[0])]
     if None not in fitting:
         sentences.append(f"Fitting took {_seconds(fitting[0])} instead of {_seconds(fitting[1])} of computing.")
-    figure = f"{all_of_them / single:.1f} times the computing" if single and all_of_them else f"{networks} networks"
+    figure = f"{_times(all_of_them / single)} times the computing" if single and all_of_them else f"{networks} networks"
     return Point("What does it cost?", figure, tuple(sentences))
+
+
+def _times(ratio: float) -> str:
+    """Return a ratio, which a cheap network beside a dear one does not round to 1."""
+    return f"{ratio:.1f}" if ratio >= 1.1 else f"{ratio:.2f}"
 
 
 def _seconds(seconds: float | None) -> str:

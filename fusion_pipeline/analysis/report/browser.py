@@ -13,6 +13,7 @@ from fusion_pipeline.analysis.report.cards import cards_of
 from fusion_pipeline.analysis.report.gallery import Gallery
 from fusion_pipeline.analysis.report.names import named
 from fusion_pipeline.analysis.report.outcomes import Outcome
+from fusion_pipeline.analysis.report.standings import AVERAGE
 
 IntArray = NDArray[np.int64]
 
@@ -58,16 +59,21 @@ def browse(gallery: Gallery, pictures: Sequence[str]) -> dict[str, Any]:
 
 
 def _choices(gallery: Gallery) -> Iterator[Choice]:
-    fused, best = named(gallery.voices[0].name), named(gallery.best)
+    names = [voice.name for voice in gallery.voices]
+    fused, best = named(names[0]), named(gallery.best)
+    choices = [(Outcome.WRONG, f"errors of {fused}")]
+    if AVERAGE in names[1:] and names[0] != gallery.best:
+        choices += [
+            (Outcome.GATE_MENDED, f"errors mended by {gallery.who}: {fused} right, plain average wrong"),
+            (Outcome.GATE_MADE, f"errors made by {gallery.who}: {fused} wrong, plain average right"),
+        ]
+    if names[0] != gallery.best:
+        choices += [
+            (Outcome.FUSING_MENDED, f"errors mended by fusing: {fused} right, {best} alone wrong"),
+            (Outcome.FUSING_MADE, f"errors made by fusing: {fused} wrong, {best} alone right"),
+        ]
     yield Choice(0, "all images", len(gallery.images))
-    for outcome, text in (
-        (Outcome.WRONG, f"errors of {fused}"),
-        (Outcome.GATE_MENDED, f"errors mended by the gate: {fused} right, plain average wrong"),
-        (Outcome.GATE_MADE, f"errors made by the gate: {fused} wrong, plain average right"),
-        (Outcome.FUSING_MENDED, f"errors mended by fusing: {fused} right, {best} alone wrong"),
-        (Outcome.FUSING_MADE, f"errors made by fusing: {fused} wrong, {best} alone right"),
-        (Outcome.DISAGREED, "backbones disagree"),
-    ):
+    for outcome, text in (*choices, (Outcome.DISAGREED, "backbones disagree")):
         yield Choice(int(outcome), text, gallery.count(outcome))
 
 

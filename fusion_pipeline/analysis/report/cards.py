@@ -11,8 +11,8 @@ from fusion_pipeline.analysis.report.names import named
 from fusion_pipeline.analysis.report.outcomes import Outcome
 
 _BADGES = (
-    (Outcome.GATE_MENDED, "the gate mended it", "mended"),
-    (Outcome.GATE_MADE, "the gate got it wrong", "made"),
+    (Outcome.GATE_MENDED, "{who} mended it", "mended"),
+    (Outcome.GATE_MADE, "{who} got it wrong", "made"),
     (Outcome.FUSING_MENDED, "fusing mended it", "mended"),
     (Outcome.FUSING_MADE, "fusing got it wrong", "made"),
 )
@@ -144,7 +144,7 @@ def cards_of(gallery: Gallery, pictures: Sequence[str]) -> list[Card]:
 def _card(gallery: Gallery, number: int, picture: str) -> Card:
     label = int(gallery.labels[number])
     said = int(gallery.voices[0].predicted[number])
-    badge, kind = _badge(int(gallery.outcomes[number]))
+    badge, kind = _badge(int(gallery.outcomes[number]), gallery.who)
     weights = None if gallery.weights is None else gallery.weights[number].tolist()
     singles = gallery.voices[-len(gallery.backbones) :]
     return Card(
@@ -160,5 +160,5 @@ def _card(gallery: Gallery, number: int, picture: str) -> Card:
     )
 
 
-def _badge(outcome: int) -> tuple[str, str]:
-    return next(((text, kind) for one, text, kind in _BADGES if outcome & one), ("", ""))
+def _badge(outcome: int, who: str) -> tuple[str, str]:
+    return next(((text.format(who=who), kind) for one, text, kind in _BADGES if outcome & one), ("", ""))

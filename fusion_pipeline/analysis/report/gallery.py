@@ -84,6 +84,11 @@ class Gallery:
     outcomes: IntArray
 
     @property
+    def who(self) -> str:
+        """What to call the fused row beside the plain average: rows that weigh nobody are no gates."""
+        return "this row" if self.weights is None else "the gate"
+
+    @property
     def trusted_most(self) -> IntArray | None:
         """Number of the expert with the largest weight, (m,); -1 where all weights are alike, None without weights."""
         if self.weights is None:

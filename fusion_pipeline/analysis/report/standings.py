@@ -37,6 +37,9 @@ class Step:
         Two-sided, by the exact sign-flip test.
     p_holm : float or None
         As the run's table adjusted it for all of its comparisons; None where it made no such comparison.
+    over_parts : mapping of str to float
+        The p-values of the table's tests that speak of new training images too, by what they are called; none where
+        parts are too few.
     """
 
     first: str
@@ -44,6 +47,7 @@ class Step:
     difference: Difference
     p: float
     p_holm: float | None
+    over_parts: Mapping[str, float]
 
     @property
     def sure(self) -> bool:
@@ -64,6 +68,10 @@ class Standings:
     names : tuple of str
         What the table calls the backbones, in the same order.
     fused_name : str
+    fuses : tuple of str
+        The backbones that fused rows need; the table need not have a row of each.
+    repeats : int
+        How often each image was tested, or might have been.
     to_runner_up : Step or None
         The best backbone beside the second best.
     to_best : Step or None
@@ -79,6 +87,8 @@ class Standings:
     fused: Mapping[str, Any] | None
     names: tuple[str, ...]
     fused_name: str
+    fuses: tuple[str, ...]
+    repeats: int
     to_runner_up: Step | None
     to_best: Step | None
     to_average: Step | None
@@ -118,6 +128,8 @@ def stand(run: KeptRun, fused: RowPredictions | None, groups: IntArray | None = 
         None if fused is None else run.scored(fused.row.text),
         tuple(each.row.text for each in ordered),
         "" if fused is None else fused.row.text,
+        run.predictions.backbones,
+        run.summary["protocol"]["repeats"],
         beside.step(best, ordered[1] if len(ordered) > 1 else None),
         beside.step(fused, best),
         None if fused is average else beside.step(fused, average),
@@ -140,7 +152,8 @@ class _Beside:
         compared = compare_repeats(names[0], ours, names[1], theirs, self._groups)
         told = [each for each in self._run.summary["comparisons"] if (each["first"], each["second"]) == names]
         p_holm = told[0]["p_holm"] if told else None
-        return Step(*names, difference_of(ours, theirs, self._groups), compared.p, p_holm)
+        over_parts = {each["test"]: each["p"] for each in told[0].get("over_parts", ())} if told else {}
+        return Step(*names, difference_of(ours, theirs, self._groups), compared.p, p_holm, over_parts)
 
 
 def _outcomes(run: KeptRun, row: RowPredictions) -> Outcomes:

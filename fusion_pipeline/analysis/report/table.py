@@ -10,7 +10,7 @@ from fusion_pipeline.analysis.kept_run import KeptRun
 from fusion_pipeline.analysis.report.costs import Costs
 from fusion_pipeline.train.rows import BACKBONE, CONCAT, GATE
 
-_HEADINGS = {BACKBONE: "Single backbones", CONCAT: "One classifier on all features", GATE: "Fused by a gate"}
+_HEADINGS = {BACKBONE: "Single backbones", CONCAT: "One classifier on all features", GATE: "Fused"}
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,11 @@ def test_the_callers_settings_are_neither_used_nor_changed() -> None:
 
 
 def test_tables_are_csv_whatever_the_names() -> None:
-    rows = (('a "b"\n,c', 0.1, None), ("caf\udce9", 3, True))
+    rows = (('a "b"\n,c', 0.1, None), ("caf\udce9", 3, True), ("c\rd", 4, False))
     content = Table("t", ("x", "y", "z"), rows).to_bytes().decode()
-    assert list(csv.reader(io.StringIO(content))) == [
+    assert list(csv.reader(io.StringIO(content, newline=""))) == [
         ["x", "y", "z"],
         ['a "b"\n,c', "0.1", ""],
         [r"caf\udce9", "3", "True"],
+        ["c\rd", "4", "False"],
     ]

@@ -22,7 +22,7 @@ def row(correct: int, fallbacks: tuple[bool, ...] = ()) -> dict[str, Any]:
 
 def step(first: str, second: str, wins: int, losses: int, p: float, p_holm: float | None = None) -> Step:
     gain = (wins - losses) / 200
-    return Step(first, second, Difference(gain, (gain - 0.02, gain + 0.02), wins, losses), p, p_holm)
+    return Step(first, second, Difference(gain, (gain - 0.02, gain + 0.02), wins, losses), p, p_holm, {})
 
 
 STANDINGS = Standings(
@@ -30,6 +30,8 @@ STANDINGS = Standings(
     row(180, (False, False)),
     ("beta", "alpha"),
     "embedding",
+    ("alpha", "beta"),
+    1,
     step("beta", "alpha", 20, 10, 0.1),
     step("embedding", "beta", 25, 5, 0.0003, 0.0062),
     step("embedding", "average", 3, 1, 0.625, 1.0),
@@ -116,10 +118,43 @@ def test_a_choice_that_would_have_gone_wrong() -> None:
 
 
 def test_nothing_is_fused() -> None:
-    alone = Standings((row(160),), None, ("beta",), "", None, None, None, None)
+    alone = replace(STANDINGS, fused=None, fused_name="", to_best=None, to_average=None)
     found = answer(alone, COSTS)
     assert as_text(found.headline) == "beta is the best of the backbones, with 80.00 % right."
     assert figures(found) == ["beta"]
+
+
+def test_one_backbone_has_nothing_to_be_fused_with() -> None:
+    one = replace(STANDINGS, backbones=(row(160),), names=("beta",), fuses=("beta",), fused=row(160, (True, True)))
+    found = answer(one, COSTS)
+    assert as_text(found.headline) == "beta is the only backbone, with 80.00 % right: there is nothing to fuse it with."
+    assert (found.warning, figures(found)) == ("", ["beta"])
+
+
+def test_backbones_without_a_row_are_fused_and_paid_for() -> None:
+    """The table may show one backbone and gates of many: a new image goes through all of them."""
+    few = replace(STANDINGS, backbones=(row(160),), names=("beta",), to_runner_up=None)
+    text = said(few)
+    assert text.startswith("Fusing 2 backbones raises")
+    assert "The table has rows of 1 of the 2 backbones only." in text
+    assert "5.0 times the computing. Every new image goes through 2 networks instead of one." in text
+    assert "only." not in said(STANDINGS)
+
+
+def test_tests_of_new_training_images_are_told_too() -> None:
+    assert STANDINGS.to_best is not None
+    found = replace(
+        STANDINGS, repeats=2, to_best=replace(STANDINGS.to_best, over_parts={"corrected resampled t": 0.217})
+    )
+    text = said(found)
+    assert "corrected resampled t, which is about new training images too, gives p = 0.217." in text
+    assert "It gets 160 of 200 right in 2 repeats (95 %" in text
+    assert "new training images" not in said(STANDINGS)
+
+
+def test_a_cheap_network_more_does_not_cost_nothing() -> None:
+    cheap = replace(COSTS, multiply_adds={"alpha": 5e7, "beta": 1e9})
+    assert "1.05 times the computing" in said(STANDINGS, cheap)
 
 
 def test_unknown_costs_are_not_told() -> None:

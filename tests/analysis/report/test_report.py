@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -199,6 +200,15 @@ def test_a_page_of_few_images_says_how_many(run: KeptRun) -> None:
     assert len(list(Parsed(few.html).of("img"))) == 20
 
 
+def test_nothing_fused_mends_nothing(run: KeptRun) -> None:
+    """Where a backbone stands alone it is compared with nobody: no choice of images that could never match."""
+    summary = {**run.summary, "rows": run.summary["rows"][:2]}
+    singles = replace(run, summary=summary, predictions=replace(run.predictions, rows=run.predictions.rows[:2]))
+    choices = Parsed(of(singles, 20).html).text_of("option")
+    assert any(text.startswith("backbones disagree") for text in choices)
+    assert not any("mended" in text or "made" in text for text in choices)
+
+
 def test_a_page_without_images_has_none(run: KeptRun) -> None:
     none = of(run, 0)
     assert none.shown == 0
@@ -210,6 +220,10 @@ def test_a_row_that_is_no_gate_has_no_bars(run: KeptRun) -> None:
     page = of(run, 20, "concat-softmax")
     assert page.row == "concat-softmax"
     assert "is no gate, and has no weights to show" in page.html
+    choices = Parsed(page.html).text_of("option")
+    assert any(text.startswith("errors mended by this row: concat-softmax right") for text in choices)
+    assert not any("by the gate" in text for text in choices)
+    assert "the gate mended it" not in page.html
     assert 'class="bar"' not in page.html
 
 
