@@ -24,8 +24,9 @@ unit: $(VENV)/.dev  ## all tests and doctests, warnings as errors
 soak: $(VENV)/.soak  ## every fault of tests/faults/README.md at every moment, in half an hour; prints how many were survived
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "soak or not soak" tests/faults tests/store tests/extract tests/train/gates
 
-docs: $(VENV)/.dev  ## write docs/commands.md anew from --help
+docs: $(VENV)/.dev  ## write docs/commands.md anew from --help, and docs/pictures from the data of the demo
 	$(BIN)/python docs/make_commands.py
+	$(BIN)/python docs/make_pictures.py
 
 $(VENV)/bin/uv:
 	@set -e; for candidate in "$$PYTHON" python3 python3.13 python3.12 python3.11; do \

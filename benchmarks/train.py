@@ -95,7 +95,7 @@ def svm(work: Work) -> Iterator[str]:
     """Yield how much faster all one-against-rest SVMs are than LinearSVC, and how their objectives compare."""
     blocks, labels = make_features(work.rows, work.widths, work.classes)
     everyone = np.arange(work.rows)
-    rows, holding = timed(lambda: hold(blocks), work.repeat)
+    rows, holding = timed(lambda: hold(blocks, single=True), work.repeat)
     scales = rows.block_scales(everyone)
 
     def solve() -> tuple[Part, SvmSolution]:
@@ -140,7 +140,7 @@ def logistic(work: Work) -> Iterator[str]:
 
 def _logistic(work: Work, blocks: Sequence[np.ndarray], labels: np.ndarray) -> Iterator[str]:
     everyone = np.arange(work.rows)
-    rows, holding = timed(lambda: hold(blocks), work.repeat)
+    rows, holding = timed(lambda: hold(blocks, single=True), work.repeat)
     # Columns vary by 1 on average, as standardised ones do, for which scikit-learn's C = 1 is meant.
     scales = [scale * block.shape[1] ** 0.5 for scale, block in zip(rows.block_scales(everyone), blocks, strict=True)]
 
@@ -187,7 +187,7 @@ def growth(work: Work, sizes: Sequence[int]) -> Iterator[str]:
     found: dict[str, list[float]] = {"hold": [], "svm": [], "logistic": []}
     for rows in sizes:
         blocks, labels = make_features(rows, work.widths, work.classes)
-        held, seconds = timed(lambda: hold(blocks), work.repeat)  # noqa: B023 - called at once
+        held, seconds = timed(lambda: hold(blocks, single=True), work.repeat)  # noqa: B023 - called at once
         found["hold"].append(seconds)
         for name, solve in (("svm", _solve_svm), ("logistic", _solve_logistic)):
             found[name].append(timed(lambda: solve(held, labels, work.classes), work.repeat)[1])  # noqa: B023

@@ -6,6 +6,7 @@ plain loop, in threads or in local processes. This is the only module that speak
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,9 @@ from typing import Any, Literal, NoReturn, Protocol
 from threadpoolctl import threadpool_limits
 
 from fusion_pipeline.errors import ClusterError, UsageError
+
+# glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, and its greatest value for the former: 32 MiB.
+_MALLOC_MAPPED_FROM, _MALLOC_TRIMMED_FROM, _KEPT_BYTES = -3, -1, 2**25
 
 Progress = Callable[[int], None]
 Found = Callable[["Handle", Any], None]
@@ -230,11 +234,26 @@ class DaskExecutor:
             with threadpool_limits(1):
                 yield {"scheduler": "threads", "num_workers": workers, "chunksize": 1}
             return
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        spawned = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=spawned, initializer=_keep_freed_memory)
         try:
             yield {"scheduler": "processes", "pool": pool, "num_workers": workers, "chunksize": 1}
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _keep_freed_memory() -> None:
+    """Let this process keep some of the memory that it frees, where its C library is glibc.
+
+    By default every array of a few megabytes is mapped anew and cleared by the kernel, page by page, which takes a
+    third of the time of training a small CNN.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    for parameter in (_MALLOC_MAPPED_FROM, _MALLOC_TRIMMED_FROM):
+        mallopt(parameter, _KEPT_BYTES)
 
 
 def _delayed(ordered: Sequence[Handle], keys: dict[Handle, str]) -> list[Any]:

@@ -119,10 +119,11 @@ def lines(result: BenchmarkRun) -> Iterator[str]:
     """Yield the data set with the protocol, the table, what comparisons are sure of, and the gain taken apart."""
     dataset, protocol = result.summary["dataset"], result.summary["protocol"]
     cut = f"holdout {protocol['holdout']}" if "holdout" in protocol else f"{protocol['folds']}-fold cross-validation"
+    repeats = "1 repeat" if protocol["repeats"] == 1 else f"{protocol['repeats']} repeats"
     kept = {"none": "images split one by one", "duplicates": "near-duplicates kept together"}
     yield (
         f"{printable(dataset['name'])}: {dataset['usable']:,} images, {dataset['classes']} classes, {cut}, "
-        f"{protocol['repeats']} repeats, seed {protocol['split_seed']}, {kept.get(protocol['groups'], 'groups kept')}"
+        f"{repeats}, seed {protocol['split_seed']}, {kept.get(protocol['groups'], 'groups kept')}"
     )
     yield from ("", *_table(result.scores.rows), "")
     yield from _comparisons(result)

@@ -19,7 +19,7 @@ from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.penalties import Choice, choose_penalty
 from fusion_pipeline.train.sightings import expert_entries, features_source, with_leak
 from fusion_pipeline.train.solvers.parts import Part as TrainingPart
-from fusion_pipeline.train.solvers.pca import pca_scores
+from fusion_pipeline.train.solvers.pca import COMPONENTS, pca_scores
 from fusion_pipeline.train.solvers.rows import Rows, hold
 from fusion_pipeline.train.solvers.softmax import softmax
 from fusion_pipeline.train.solvers.svm import solve_svm_path, svm_probabilities
@@ -98,7 +98,7 @@ def run_concat(task: ConcatTask, groups: IntArray | None = None) -> ConcatResult
     with threadpool_limits(1):
         stores = task.part.aligned.open()
         train, test = task.part.rows(stores.labels, groups)
-        rows = hold([stores.features(name) for name in stores.backbones], around=train)
+        rows = hold([stores.features(name) for name in stores.backbones], around=train, single=True)
         inner = inner_folds(stores.labels[train], task.seed, groups=None if groups is None else groups[train])
         if task.mode == TRANSDUCTIVE:
             rows = _components_of_all(rows, len(stores.labels), task.seed)
@@ -153,6 +153,9 @@ class _Problem:
         return self.rows.part(train, held_out, centred=centred, constant=constant)
 
     def _reduced(self, train: IntArray, held_out: IntArray) -> TrainingPart:
+        if len(train) <= COMPONENTS:
+            # All components there are: no more than another basis, which no linear model notices.
+            return self._part(train, held_out, constant=1.0)
         scores = pca_scores(self._part(train, held_out, constant=0.0), self.task.seed)
         numbers = np.arange(len(train) + len(held_out))
         return hold([np.vstack(scores)]).part(numbers[: len(train)], numbers[len(train) :], centred=False, constant=1.0)

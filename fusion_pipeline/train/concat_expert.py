@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_pipeline.train.experts import DEFAULT_ALPHAS, SEARCH_PRECISION, Expert, ExpertFit, Standardiser
-from fusion_pipeline.train.folds import Fold, inner_folds
-from fusion_pipeline.train.mixture import sample_nll
-from fusion_pipeline.train.penalties import choose_penalty
+from fusion_pipeline.train.experts import DEFAULT_ALPHAS, Expert, ExpertFit, Standardiser
+from fusion_pipeline.train.folds import inner_folds
+from fusion_pipeline.train.inner_paths import ROUGH, InnerFold, Search
 from fusion_pipeline.train.solvers.parts import Part
 from fusion_pipeline.train.solvers.rows import NOBODY, Rows, hold
-from fusion_pipeline.train.solvers.softmax import softmax, solve_path
+from fusion_pipeline.train.solvers.softmax import refined, solve_path
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -90,15 +89,15 @@ def fit_concat(
     >>> fit.expert.probabilities(rows).argmax(axis=1)
     array([0, 0, 0, 1, 1, 1])
     """
-    rows = hold(side_by_side(features, sizes))
+    rows = hold(side_by_side(features, sizes), single=True)
     penalties = sorted({float(alpha) for alpha in alphas}, reverse=True)
     folds = [
-        (held_out, _held_out(rows, labels, n_classes, (train, held_out), penalties))
+        InnerFold(_part(rows, train, held_out), held_out, labels[train], n_classes)
         for train, held_out in inner_folds(labels, seed, groups=groups)
     ]
-    best = choose_penalty(folds, penalties, lambda values: float(sample_nll(values, labels).mean()))
-    expert = _expert(features, _part(rows, np.arange(len(labels))), labels, n_classes, best.path)
-    return ExpertFit(expert, best.held_out, best.penalty, best.losses, BlockNormaliser(tuple(sizes)))
+    choice = Search.of(folds, penalties, labels).refined(labels)
+    expert = _expert(features, _part(rows, np.arange(len(labels))), labels, n_classes, choice.path)
+    return ExpertFit(expert, choice.held_out, choice.penalty, choice.losses, BlockNormaliser(tuple(sizes)))
 
 
 def _part(rows: Rows, train: IntArray, held_out: IntArray = NOBODY) -> Part:
@@ -106,19 +105,10 @@ def _part(rows: Rows, train: IntArray, held_out: IntArray = NOBODY) -> Part:
     return rows.part(train, held_out, scales=scales)
 
 
-def _held_out(
-    rows: Rows, labels: IntArray, n_classes: int, fold: Fold, penalties: Sequence[float]
-) -> Iterator[FloatArray]:
-    """Yield the probabilities of an inner fold's held-out rows at one penalty after the other."""
-    train, held_out = fold
-    part = _part(rows, train, held_out)
-    for solution in solve_path(part, labels[train], n_classes, penalties, SEARCH_PRECISION):
-        yield softmax(solution.held_out_logits(part))
-
-
 def _expert(features: Matrix, part: Part, labels: IntArray, n_classes: int, penalties: Sequence[float]) -> Expert:
     """Return the expert of raw features at the weakest of some penalties."""
-    *_, solution = solve_path(part, labels, n_classes, penalties)
+    *_, rough = solve_path(part, labels, n_classes, penalties, ROUGH)
+    solution = refined(part, labels, rough)
     weights, _ = part.weights(solution.coefficients)
     mean = features.mean(axis=0, dtype=np.float64)
     # The part is centred: its intercept is that of features around their mean.

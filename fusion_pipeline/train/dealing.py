@@ -206,10 +206,11 @@ def check_parts(
             if units >= 2 and (labels[test] == label).any():
                 continue
             what = "images" if groups is None else "groups"
+            otherwise = "" if groups is None else ", or split image by image (--groups none)"
             raise UnusableDataError(
                 f"Class '{printable(name)}' has {units} {what} in a training part and "
                 f"{int((labels[test] == label).sum())} images in its test part, but 2 and 1 are needed. Add images to "
-                "it, leave it out, or split otherwise."
+                f"it or leave it out{otherwise}."
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fusion_pipeline.errors import UnusableDataError
 from fusion_pipeline.train.folds import Fold, inner_folds
-from fusion_pipeline.train.mixture import sample_nll
-from fusion_pipeline.train.penalties import Choice, choose_penalty
-from fusion_pipeline.train.solvers.softmax import fit_path, softmax
+from fusion_pipeline.train.inner_paths import ROUGH, InnerFold, Search
+from fusion_pipeline.train.solvers.parts import Part
+from fusion_pipeline.train.solvers.rows import hold
+from fusion_pipeline.train.solvers.softmax import refined, softmax, solve_path
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -20,9 +21,6 @@ IntArray = NDArray[np.int64]
 # One a decade, each scikit-learn's 1 / C, far apart because the likelihood is flat around its best. Features of a few
 # thousand columns were seen to want 0.1 to 100; noisy ones want more.
 DEFAULT_ALPHAS: tuple[float, ...] = (1e4, 1e3, 1e2, 1e1, 1.0, 1e-1, 1e-2)
-
-SEARCH_PRECISION = 1e-7
-"""Choosing a penalty needs no exact optima: the losses moved in their fourth digit, and took a third of the time."""
 
 # Rows at a time that are float64: of a concatenation they would take four times the memory of float16.
 _ROWS = 1024
@@ -150,6 +148,7 @@ class ExpertFit:
         The chosen penalty: least out-of-fold negative log-likelihood.
     out_of_fold_nll : dict of float to float
         Mean negative log-likelihood, in nats, by penalty, of those that were tried: from the strongest until it rose.
+        That of the chosen one belongs to `out_of_fold`; the others are roughly so.
     scaling : callable
         The chosen one.
     """
@@ -202,11 +201,16 @@ def fit_expert(
     array([0, 0, 0, 1, 1, 1])
     """
     rows = np.asarray(features, dtype=np.float64)
-    folds = inner_folds(labels, seed, groups=groups)
-    choices = [(_choose(rows, labels, n_classes, folds, alphas, scaling), scaling) for scaling in scalings]
-    best, scaling = min(choices, key=lambda choice: choice[0].losses[choice[0].penalty])
-    expert = expert_at(rows, labels, n_classes, best.path, scaling)
-    return ExpertFit(expert, best.held_out, best.penalty, best.losses, scaling)
+    inner = inner_folds(labels, seed, groups=groups)
+    penalties = sorted({float(alpha) for alpha in alphas}, reverse=True)
+    best, scaling = _search(rows, labels, n_classes, inner, penalties, scalings[0]), scalings[0]
+    for other in scalings[1:]:
+        found = _search(rows, labels, n_classes, inner, penalties, other)
+        if found.loss < best.loss:
+            best, scaling = found, other
+    choice = best.refined(labels)
+    expert = expert_at(rows, labels, n_classes, choice.path, scaling)
+    return ExpertFit(expert, choice.held_out, choice.penalty, choice.losses, scaling)
 
 
 def expert_at(
@@ -223,30 +227,25 @@ def expert_at(
     scaling : callable
     """
     standardiser = scaling(features)
-    *_, fit = fit_path(standardiser(features), labels, n_classes, alphas)
+    part = hold([standardiser(features)]).part(np.arange(len(labels)))
+    *_, rough = solve_path(part, labels, n_classes, alphas, ROUGH)
+    fit = refined(part, labels, rough).primal(part)
     return Expert.fold(fit.weights, fit.intercept, standardiser)
 
 
-def _choose(
+def _search(
     rows: FloatArray,
     labels: IntArray,
     n_classes: int,
     inner: Sequence[Fold],
-    alphas: Sequence[float],
+    penalties: Sequence[float],
     scaling: Scaling,
-) -> Choice:
-    """Return the best penalty at one scaling, with the out-of-fold probabilities at it."""
-    penalties = sorted({float(alpha) for alpha in alphas}, reverse=True)
-    folds = [(test, _held_out(rows, labels, n_classes, (train, test), penalties, scaling)) for train, test in inner]
-    return choose_penalty(folds, penalties, lambda held_out: float(sample_nll(held_out, labels).mean()))
+) -> Search:
+    """Return the best penalty at one scaling."""
+    folds = [InnerFold(_part(rows, train, test, scaling), test, labels[train], n_classes) for train, test in inner]
+    return Search.of(folds, penalties, labels)
 
 
-def _held_out(
-    rows: FloatArray, labels: IntArray, n_classes: int, fold: Fold, penalties: Sequence[float], scaling: Scaling
-) -> Iterator[FloatArray]:
-    """Yield the probabilities of an inner fold's held-out rows at one penalty after the other."""
-    train, test = fold
-    standardiser = scaling(rows[train])
-    unseen = standardiser(rows[test])
-    for fit in fit_path(standardiser(rows[train]), labels[train], n_classes, penalties, SEARCH_PRECISION):
-        yield softmax(fit.logits(unseen))
+def _part(rows: FloatArray, train: IntArray, test: IntArray, scaling: Scaling) -> Part:
+    """Return the rows of an inner fold, made alike by what its training rows are like."""
+    return hold([scaling(rows[train])(rows)], around=train, predicting_only=True).part(train, test)

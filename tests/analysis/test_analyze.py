@@ -42,7 +42,7 @@ def test_what_an_earlier_analysis_left_is_removed_and_nothing_else(
     analyze({"lonely": lonely}, tmp_path, "png")
     found = contents(tmp_path)
     assert "trust.svg" not in found
-    assert "agreement.png" in found
+    assert "calibration.png" in found
     assert found["mine.svg"] == b"mine"
 
 

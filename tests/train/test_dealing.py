@@ -65,7 +65,10 @@ def test_too_few_groups_on_the_training_side() -> None:
     assert message.startswith(
         "Class 'rose\\n' has 1 groups in a training part and 2 images in its test part, but 2 and 1"
     )
-    assert "Class 'rose\\n' has 1 images in a training part" in check([0] * 8 + [1] * 3, None, Split())
+    assert message.endswith("or leave it out, or split image by image (--groups none).")
+    message = check([0] * 8 + [1] * 3, None, Split())
+    assert "Class 'rose\\n' has 1 images in a training part" in message
+    assert message.endswith("Add images to it or leave it out.")
 
 
 def test_a_class_that_a_holdout_does_not_test() -> None:

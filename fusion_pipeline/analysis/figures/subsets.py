@@ -116,8 +116,8 @@ def _key(axes: Axes, found: Measures) -> None:
 def _members(subset: Subset, found: Measures) -> str:
     """Return the names in a subset, or what it lacks where that is shorter."""
     absent = [name for name in found.votes.experts if name not in subset.members]
-    if not absent and len(subset.members) > 1:
-        return "all"
+    if not absent:
+        return "all" if len(subset.members) > 1 else shown(subset.members[0], _WIDTH)
     but = len(absent) < len(subset.members)
     names = [shown(name, 22) for name in (absent if but else subset.members)]
     written, between = ("all but " if but else ""), (", " if but else " + ")

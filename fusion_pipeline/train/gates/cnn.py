@@ -39,21 +39,26 @@ def colour_statistics(thumbnails: NDArray[np.uint8]) -> tuple[FloatArray, FloatA
 class ThumbnailNetwork(GateNetwork):
     """Twice 3x3 convolution, ReLU and 2x2 max pooling, then the mean over the picture and one logit per expert.
 
+    Pooling comes before ReLU, which gives the same numbers and gradients for a quarter of the work.
+
     Parameters
     ----------
     n_experts : int
     """
+
+    # What so few pictures of 64 pixels become in the first layer stays in a core's share of the cache.
+    rows_at_once = 8
 
     def __init__(self, n_experts: int) -> None:
         super().__init__()
         first, second = _FILTERS
         self.layers = nn.Sequential(
             nn.Conv2d(3, first, 3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(first, second, 3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
         )
         self.head = nn.Linear(second, n_experts)
         self.register_buffer("mean", torch.zeros(3))

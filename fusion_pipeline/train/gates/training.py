@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,10 +23,6 @@ from fusion_pipeline.train.folds import Fold
 from fusion_pipeline.train.gates.gate import Arrays, FloatArray, IntArray
 from fusion_pipeline.train.mixture import mixture_nll, uniform_weights
 from fusion_pipeline.train.solvers.softmax import softmax
-
-# Rows of one forward pass without gradients: bounds the memory of a CNN's activations. Last bits of a row may depend on
-# which others share its pass.
-_INFERENCE_ROWS = 256
 
 # AdamW's decay of the two moments, and what keeps its divisor from zero.
 _BETAS = (0.9, 0.999)
@@ -61,7 +58,14 @@ class GateNetwork(nn.Module):
     """A module from what a gate looks at to one logit per expert; its buffers hold the training rows' statistics.
 
     A subclass gives `head` last, an ``nn.Linear`` with one output per expert; or something without weights.
+
+    Attributes
+    ----------
+    rows_at_once : int
+        Of one pass, with gradients or without. Last bits of a row may depend on which others share its pass.
     """
+
+    rows_at_once: ClassVar[int] = 256
 
     head: nn.Module
 
@@ -161,21 +165,23 @@ class Learner:
         """Learn from every row once."""
         order = self.rows[torch.randperm(len(self.rows), generator=self.generator)]
         for batch in torch.split(order.to(self.truth.device), self.recipe.batch_size):
-            self._loss(batch).backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
+            for rows in torch.split(batch, self.network.rows_at_once):
+                loss = self._losses(rows).sum() / len(batch)
+                loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
             self.optimiser.step()
 
-    def _loss(self, batch: Tensor) -> Tensor:
+    def _losses(self, batch: Tensor) -> Tensor:
         log_weights = self.network(*(values[batch] for values in self.inputs)).log_softmax(dim=1)
         likelihood = (log_weights + self.truth[batch].log()).logsumexp(dim=1)
         divergence = (log_weights.exp() * log_weights).sum(dim=1) + np.log(log_weights.shape[1])
-        loss: Tensor = (self.recipe.uniform_penalty * divergence - likelihood).mean()
-        return loss
+        losses: Tensor = self.recipe.uniform_penalty * divergence - likelihood
+        return losses
 
 
 def infer(network: GateNetwork, inputs: Inputs) -> FloatArray:
     """Return the gate weights (n, K), float64, that `network` gives to `inputs`."""
     with torch.no_grad():
-        batches = zip(*(torch.split(values, _INFERENCE_ROWS) for values in inputs), strict=True)
+        batches = zip(*(torch.split(values, network.rows_at_once) for values in inputs), strict=True)
         logits = torch.cat([network(*batch) for batch in batches])
     return softmax(logits.double().cpu().numpy())
 

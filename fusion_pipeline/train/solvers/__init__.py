@@ -4,6 +4,7 @@
 `gram`            the features of one or more backbones become the inner products of all rows
 `rows`            blocks of features become training parts, through Grams or directly
 `parts`           a training part becomes what solvers ask of it, whichever way it is held
+`preconditioner`  a matrix becomes the map from slopes to the coefficients that would level them
 `descent`         a convex loss of linear models becomes its optimum, by preconditioned L-BFGS
 `newton`          squared hinge losses become their optima, by the rows that miss their margin
 `eigenbasis`      a part becomes its principal axes

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
-from fusion_pipeline.train.solvers.parts import Preconditioner, Space
+from fusion_pipeline.train.solvers.parts import Space
+from fusion_pipeline.train.solvers.preconditioner import Preconditioner
 
 BoolArray = NDArray[np.bool_]
 
@@ -32,9 +33,14 @@ _MOST_TRIALS = 30
 # A line search ends where the slope is at most this share of the first one, either way.
 _FLATTER = 0.5
 
-# After how many steps, at least, the preconditioner may be made anew, and for which change of the curvature: it costs
-# as much as a few steps.
+# After each how many steps the preconditioner may be made anew, and for which change of the curvature: it costs as much
+# as a few steps.
 _FRESH_STEPS, _STALE = 3, 1.5
+
+# A preconditioner with one curvature for all outputs may promise too much everywhere. What steps made of its promises
+# so far scales the next one, within these bounds: a second look along a direction is then seldom needed. Above 1, what
+# coefficients have in directions that change no value would grow.
+_PACES = 0.05, 1.0
 
 # Columns that are done go on for nothing until they are this share of all: leaving them out copies the others.
 _WORTH_LEAVING = 0.1
@@ -119,7 +125,8 @@ def minimise(
         done = search.step() <= precision * np.abs(search.objectives)
         left = done | (step == most_steps)
         if loss.joint and left.all():
-            return Optimum(search.coefficients, search.values, search.objectives, done)
+            # Not those that steps added up to, whose last digits drift away from the coefficients.
+            return Optimum(search.coefficients, space.values(search.coefficients), search.objectives, done)
         if not loss.joint and (left.all() or left.mean() >= _WORTH_LEAVING):
             found.done[search.columns] = done
             search.leave(left, found)
@@ -162,6 +169,7 @@ class _Search:
     def __init__(self, space: Space, loss: Loss, penalty: float, start: FloatArray) -> None:
         self.space, self.loss, self.penalty = space, loss, penalty
         self.columns = np.arange(start.shape[1])
+        self.pace = np.ones(1 if loss.joint else start.shape[1])
         self.coefficients, self.values = start.copy(), space.values(start)
         losses, residuals = loss.at(self.values)
         self.objectives = losses + self._burden()
@@ -190,8 +198,10 @@ class _Search:
         for memory in reversed(self.memories):
             shares.append(self._dot(memory.move.paired, slopes) / memory.product)
             slopes -= shares[-1] * memory.change
-        coefficients = -self.precondition(slopes)
-        values = self.space.values(coefficients)
+        np.negative(slopes, out=slopes)
+        coefficients = self.precondition(slopes)
+        values = self.pace * self.precondition.look(slopes, coefficients)
+        coefficients *= self.pace
         for memory, share in zip(self.memories, reversed(shares), strict=True):
             turned = self._dot(memory.change, self.space.paired(coefficients, values)) / memory.product
             coefficients -= (share + turned) * memory.move.coefficients
@@ -203,6 +213,8 @@ class _Search:
         """Go where it goes down, remember what that did to the slopes, and return how much less was promised."""
         direction, slope = self.direction()
         lengths, residuals = self._look_along(direction, slope)
+        promised = -slope / 2 / self.pace
+        self.pace = np.clip(self.pace * np.sqrt(np.where(lengths > 0.0, lengths, 1.0)), *_PACES)
         move = _Move.of(self.space, direction.coefficients * lengths, direction.values * lengths)
         self.coefficients += move.coefficients
         self.values += move.values
@@ -213,12 +225,12 @@ class _Search:
         # Where nothing moves any more there is nothing to learn, nor to divide by.
         self.memories.append(_Memory(move, change, np.where(product > 0.0, product, np.inf)))
         del self.memories[:-_MEMORY]
-        return -slope / 2
+        return promised
 
     def _grow_old(self) -> None:
         """Make the preconditioner anew if it is too far from the curvature here."""
         self.age += 1
-        if self.age >= _FRESH_STEPS:
+        if self.age % _FRESH_STEPS == 0:
             curvature = self.loss.curvature(self.values)
             change = float(np.abs(np.log((curvature.mean() + _TINY) / (self.curvature.mean() + _TINY))))
             if change > np.log(_STALE):
@@ -231,14 +243,15 @@ class _Search:
         burden = self._burden()
         crossed = self.penalty * self._dot(self.space.penalised(self.coefficients), way.paired)
         squared = self.penalty * self._dot(self.space.penalised(way.coefficients), way.paired)
-        for _ in range(_MOST_TRIALS):
+        for left in reversed(range(_MOST_TRIALS)):
             losses, residuals = self.loss.at(self.values + lengths * way.values)
             self.objectives = losses + burden + lengths * crossed + lengths**2 / 2 * squared
             slopes = self._dot(residuals, way.values) + crossed + lengths * squared
             further = line.next(lengths, slopes, self.objectives > before + _ROUNDING * np.abs(before))
             if np.array_equal(further, lengths):
                 break
-            lengths = further
+            # Where nothing but rounding is left to find, the last look is at what is known to be lower.
+            lengths = further if left > 1 else np.where(further == lengths, lengths, line.low)
         return lengths, residuals
 
     def leave(self, done: BoolArray, found: Optimum) -> None:
@@ -250,6 +263,7 @@ class _Search:
         self.columns, self.loss = self.columns[others], self.loss.take(others)
         self.coefficients, self.values = self.coefficients[:, others], self.values[:, others]
         self.slopes, self.objectives = self.slopes[:, others], self.objectives[others]
+        self.pace = self.pace[others]
         self.memories = [memory.take(self.space, others) for memory in self.memories]
 
 

@@ -13,18 +13,16 @@ space of w: w . g = c . g, and w . X' v = (X w) . v. So one solver serves both, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import cho_factor
-from scipy.linalg.blas import dsyrk, dtrsm
+from scipy.linalg.blas import dsyrk
 
 from fusion_pipeline.train.solvers.gram import SLAB, FloatArray, Gram, IntArray, inner_products
+from fusion_pipeline.train.solvers.preconditioner import LEAST_WEIGHT, Preconditioner, roots_of, solver
 
-Preconditioner = Callable[[FloatArray], FloatArray]
-
-# Rows that matter less than this share of the average row still count as much in a preconditioner: it divides by them.
-_LEAST_WEIGHT = 1e-3
+# A penalty that is at most so many times what it is added to leaves ten digits of a difference of the two.
+_STEADY = 1e6
 
 
 class Space(ABC):
@@ -103,13 +101,21 @@ class ProductSpace(Space):
 
     def preconditioner(self, weights: FloatArray, penalty: float) -> Preconditioner:
         """Return v -> D (penalty I + D X X' D)^-1 D^-1 v, with D^2 = diag(weights); see `Space.preconditioner`."""
-        roots = _roots(weights)
+        roots = roots_of(weights)
         matrix = self.products * roots
         matrix *= roots[:, None]
         matrix.flat[:: self.n + 1] += penalty
         # The transpose of a symmetric matrix in C order is itself in the order that LAPACK overwrites.
-        solve, column = _solver(matrix.T), roots[:, None]
-        return lambda slopes: column * solve(slopes / column)
+        solve, column, square = solver(matrix.T), roots[:, None], roots[:, None] ** 2
+        if penalty > _STEADY * float(square.min() * self.products.diagonal().mean()):
+            return Preconditioner(
+                lambda slopes: column * solve(slopes / column), lambda _, coefficients: self.values(coefficients)
+            )
+        return Preconditioner(
+            lambda slopes: column * solve(slopes / column),
+            # They solve (D^2 X X' + penalty I) c = v, which says what X X' c is.
+            lambda slopes, coefficients: (slopes - penalty * coefficients) / square,
+        )
 
 
 class Part(Space):
@@ -278,9 +284,9 @@ class PlainPart(Part):
 
     def preconditioner(self, weights: FloatArray, penalty: float) -> Preconditioner:
         """Return g -> (X' diag(weights) X + penalty I)^-1 g; see `Space.preconditioner`."""
-        matrix = _scatter(self.rows, _roots(weights))
+        matrix = _scatter(self.rows, roots_of(weights))
         matrix.T.flat[:: self.size + 1] += penalty
-        return _solver(matrix)
+        return Preconditioner(solver(matrix), lambda _, coefficients: self.values(coefficients))
 
     def dual(self) -> ProductSpace:
         """Return X X' as a space; see `Part.dual`."""
@@ -344,8 +350,11 @@ class WithIntercept(Space):
 
     def preconditioner(self, weights: FloatArray, penalty: float) -> Preconditioner:
         """Return the part's preconditioner beside that of the intercept alone; see `Space.preconditioner`."""
-        inner, whole = self.part.preconditioner(weights, penalty), max(float(weights.sum()), _LEAST_WEIGHT)
-        return lambda slopes: np.vstack([inner(slopes[:-1]), slopes[-1] / whole])
+        inner, whole = self.part.preconditioner(weights, penalty), max(float(weights.sum()), LEAST_WEIGHT)
+        return Preconditioner(
+            lambda slopes: np.vstack([inner(slopes[:-1]), slopes[-1] / whole]),
+            lambda slopes, coefficients: inner.look(slopes[:-1], coefficients[:-1]) + coefficients[-1],
+        )
 
 
 def _scatter(rows: FloatArray, roots: FloatArray) -> FloatArray:
@@ -355,21 +364,3 @@ def _scatter(rows: FloatArray, roots: FloatArray) -> FloatArray:
         slab = rows[start : start + SLAB] * roots[start : start + SLAB, None]
         found = dsyrk(1.0, slab.T, beta=1.0, c=found, lower=1, overwrite_c=1)
     return found
-
-
-def _solver(matrix: FloatArray) -> Preconditioner:
-    """Return the map from B to matrix^-1 B; the lower triangle of `matrix`, in LAPACK's order, is overwritten.
-
-    B keeps its order in memory: LAPACK's own solver would hand back columns where everything else goes by rows.
-    """
-    factor, _ = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-
-    def solve(sides: FloatArray) -> FloatArray:
-        half = dtrsm(1.0, factor, sides.T, side=1, lower=1, trans_a=1)
-        return np.asarray(dtrsm(1.0, factor, half, side=1, lower=1, overwrite_b=1).T)
-
-    return solve
-
-
-def _roots(weights: FloatArray) -> FloatArray:
-    return np.asarray(np.sqrt(np.maximum(weights, _LEAST_WEIGHT * weights.mean())))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -118,7 +118,13 @@ class PlainRows(Rows):
         return PlainPart, self.blocks
 
 
-def hold(blocks: Sequence[NDArray[np.floating]], around: IntArray | None = None) -> Rows:
+def hold(
+    blocks: Sequence[NDArray[np.floating]],
+    around: IntArray | None = None,
+    *,
+    predicting_only: bool = False,
+    single: bool = False,
+) -> Rows:
     """Hold all rows of `blocks`, each (n, n_features of the block), as Grams if they are fewer than the features.
 
     Parameters
@@ -126,6 +132,10 @@ def hold(blocks: Sequence[NDArray[np.floating]], around: IntArray | None = None)
     blocks : sequence of ndarray (n, n_features), any float
     around : ndarray of int64, optional
         The rows that all parts learn from, if others must change no bit of these; see `Gram.of`.
+    predicting_only : bool
+        Whether nobody will ask for primal weights: inner products then let the blocks go.
+    single : bool
+        Whether inner products may be summed in float32; see `Gram.of`.
 
     Examples
     --------
@@ -136,5 +146,6 @@ def hold(blocks: Sequence[NDArray[np.floating]], around: IntArray | None = None)
     array([[0.]])
     """
     if len(blocks[0]) < sum(block.shape[1] for block in blocks):
-        return GramRows(tuple(Gram.of([block], around=around) for block in blocks))
+        grams = (Gram.of([block], around=around, single=single) for block in blocks)
+        return GramRows(tuple(replace(gram, blocks=(), scales=()) if predicting_only else gram for gram in grams))
     return PlainRows(tuple(blocks))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusion_pipeline.errors import UnusableDataError
-from fusion_pipeline.train.solvers.descent import Loss, minimise
+from fusion_pipeline.train.solvers.descent import Loss, Optimum, minimise
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
 from fusion_pipeline.train.solvers.parts import Part, WithIntercept
 from fusion_pipeline.train.solvers.rows import hold
@@ -155,7 +155,35 @@ def solve_path(
     for alpha in penalties:
         optimum = minimise(free, loss, alpha, found, precision)
         found = optimum.coefficients
-        yield SoftmaxSolution(alpha, found[:-1], found[-1], float(optimum.objectives[0]))
+        yield _solution(alpha, optimum)
+
+
+def refined(part: Part, labels: IntArray, solution: SoftmaxSolution, precision: float = EXACT) -> SoftmaxSolution:
+    """Return a solution to a greater precision, by a search that goes on from where it is.
+
+    Parameters
+    ----------
+    part, labels
+        As `solve_path` was given.
+    solution : SoftmaxSolution
+    precision : float
+
+    Examples
+    --------
+    >>> part = hold([np.array([[-1.0], [-0.9], [0.8], [1.1]])]).part(np.arange(4))
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> (rough,) = solve_path(part, labels, 2, [1.0], precision=0.1)
+    >>> refined(part, labels, rough).objective < rough.objective
+    True
+    """
+    loss, free = _CrossEntropy(labels, len(solution.intercept)), WithIntercept(part)
+    start = np.vstack([solution.coefficients, solution.intercept])
+    return _solution(solution.alpha, minimise(free, loss, solution.alpha, start, precision))
+
+
+def _solution(alpha: float, optimum: Optimum) -> SoftmaxSolution:
+    found = optimum.coefficients
+    return SoftmaxSolution(alpha, found[:-1], found[-1], float(optimum.objectives[0]))
 
 
 def fit_path(

@@ -51,13 +51,22 @@ def test_one_run_has_every_figure(alone: Mapping[str, Drawing]) -> None:
 
 def test_several_runs_share_figures_and_have_some_of_their_own(both: Mapping[str, Drawing]) -> None:
     assert list(both) == [*TOGETHER, "confused-pair-1-made-", "confused-pair-2-lonely-", "trust-1-made-"]
-    assert list(both["agreement"].readings) == ["$made$", "lonely\n"]
+    assert list(both["correct-experts"].readings) == ["$made$", "lonely\n"]
+    assert list(both["agreement"].readings) == ["$made$"]  # the other has one backbone
     assert list(both["subsets"].readings) == ["$made$"]  # the other's costs are not known
+
+
+def test_one_backbone_alone_costs_what_it_costs(lonely: Measures) -> None:
+    costly = measure(lonely.run, multiply_adds={"alpha": 1e9})
+    (drawn,) = (each for each in every_figure({"lonely": costly}) if each.name == "subsets")
+    written = {text.get_text() for text in drawn.figure.findobj(Text) if isinstance(text, Text)}
+    assert {"50.00 %, 1 billion", "alpha"} <= written
+    assert [row["multiply_adds"] for row in rows(drawn)] == ["1000000000.0"]
 
 
 def test_a_run_with_next_to_nothing(lonely: Measures) -> None:
     found = {each.name: each for each in every_figure({"lonely": lonely})}
-    assert list(found) == [name for name in TOGETHER if name != "subsets"] + ["confused-pair"]
+    assert list(found) == ["correct-experts", "calibration", "confused-pair"]
     assert all(each.to_bytes("svg") for each in found.values())
 
 
