@@ -24,6 +24,8 @@ from fusion_pipeline.train.provenance import describe_backbones, versions
 from fusion_pipeline.train.rows import RowName
 
 PIECES = "pieces"
+"""Folder beside the run folders: what a task found serves every run that needs it."""
+
 SCORES_FILE = "benchmark.json"
 TABLE_FILE = "rows.csv"
 LEDGER_FILE = "ledger.json"
@@ -68,8 +70,8 @@ def benchmark(
     protocol : Protocol
     executor : Executor
     runs : str or Path
-        Folder for run folders. The run's name follows from stores and protocol: the same call goes on with the same
-        folder, and computes only what is not there.
+        Folder for run folders. The run's name follows from stores, protocol and rows: the same call writes the same
+        folder, and computes only what no call before it did.
     progress : callable, optional
         Called with the number of finished tasks and of all tasks.
 
@@ -88,11 +90,11 @@ def benchmark(
     """
     aligned = Aligned.of(stores)
     told = _protocol(protocol)
-    name = f"{slug(stores[0].dataset)}-benchmark-{_run_key(stores, told)}"
+    name = f"{slug(stores[0].dataset)}-benchmark-{_run_key(stores, told, rows)}"
     home = LocalBackend(Path(runs).expanduser().absolute())
     home.check_writable()
     folder = home.path(name)
-    found = run_benchmark(aligned, rows, protocol, executor, Pieces(folder / PIECES), progress)
+    found = run_benchmark(aligned, rows, protocol, executor, Pieces(home.path(PIECES)), progress)
     ledger = with_sources(found.ledger, aligned)
     refuse_leaks(ledger, found.groups)
     scores = score_benchmark(found, stores[0].dataset)
@@ -128,8 +130,10 @@ def _protocol(protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _run_key(stores: Sequence[Store], protocol: Mapping[str, Any]) -> str:
-    return short(digest({"manifests": [store.manifest_digest for store in stores], "protocol": protocol}))[:8]
+def _run_key(stores: Sequence[Store], protocol: Mapping[str, Any], rows: Sequence[RowName]) -> str:
+    manifests = [store.manifest_digest for store in stores]
+    content = {"manifests": manifests, "protocol": protocol, "rows": [row.text for row in rows]}
+    return short(digest(content))[:8]
 
 
 def _summary(

@@ -50,7 +50,7 @@ def test_machines_get_a_document(here: Path) -> None:
     assert document["protocol"]["holdout"] == "0.5"
     run = Path(document["run"])
     assert sorted(path.name for path in run.iterdir()) == [
-        "benchmark.json", "ledger.json", "pieces", "predictions.safetensors", "rows.csv", "seconds.json",
+        "benchmark.json", "ledger.json", "predictions.safetensors", "rows.csv", "seconds.json",
     ]  # fmt: skip
     table = np.genfromtxt(run / "rows.csv", delimiter=",", dtype=str)
     assert table[0].tolist()[:4] == ["method", "label_embedding", "accuracy", "correct"]

@@ -40,12 +40,12 @@ def arguments(cache: Path, runs: Path, *more: str) -> tuple[str, ...]:
 
 def written(runs: Path) -> dict[str, bytes]:
     """Return what a benchmark found, file by file."""
-    return {path.name: path.read_bytes() for path in runs.glob("*/*.*") if path.name != MEASURED}
+    return {path.name: path.read_bytes() for path in runs.glob("*-benchmark-*/*.*") if path.name != MEASURED}
 
 
 def pieces(runs: Path) -> int:
     """Return how many tasks of a benchmark are finished and kept."""
-    return len(list(runs.glob("*/pieces/*.piece")))
+    return len(list(runs.glob("pieces/*.piece")))
 
 
 @pytest.fixture(scope="module")
