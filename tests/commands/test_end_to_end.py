@@ -154,6 +154,9 @@ def test_the_document_of_predict(here: Path, trained: Any, images: list[Path]) -
             **dict.fromkeys(("path", "label", "probability")),
             "probabilities": dict.fromkeys(CLASSES),
             "gate": dict.fromkeys(("small_resnet", "small_efficientnet")),
+            "experts": {
+                name: dict.fromkeys(("label", "probability")) for name in ("small_resnet", "small_efficientnet")
+            },
         }
     ]
 
