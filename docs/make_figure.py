@@ -1,8 +1,8 @@
-"""Draw the picture of the README from the scores of a run.
+"""Draw the picture of the README from what a benchmark found.
 
 ::
 
-    python docs/make_figure.py runs/flowers17-embedding-1a2b3c4d/scores.json docs/flowers17.svg
+    python docs/make_figure.py runs/flowers17-benchmark-1a2b3c4d/benchmark.json docs/flowers17.svg
 """
 
 from __future__ import annotations
@@ -15,32 +15,34 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from fusion_pipeline.train.rows import RowName
+
 INK, ACCENT = "#5b6b7b", "#c2410c"
 mpl.rcParams["svg.hashsalt"] = "fusion"  # the same scores draw the same bytes
 
 
 def draw(scores: dict[str, Any]) -> Figure:
-    """Return the accuracy of every row with its 95 % interval, the fused rows in another colour."""
+    """Return the accuracy of every row with its 95 % interval, backbones in another colour than what fuses them."""
     rows = scores["rows"]
     dataset, protocol = scores["dataset"], scores["protocol"]
-    fused = {"average", protocol["gate"]}
-    figure = Figure(figsize=(7.2, 0.42 * len(rows) + 1.3), layout="constrained")
+    figure = Figure(figsize=(7.2, 0.34 * len(rows) + 1.3), layout="constrained")
     axes = figure.subplots()
     for height, row in enumerate(reversed(rows)):
-        colour = ACCENT if row["method"] in fused else INK
+        colour = INK if row["method"] in scores["backbones"] else ACCENT
         low, high = (100 * bound for bound in row["ci95"])
         axes.plot([low, high], [height, height], color=colour, linewidth=2.5, solid_capstyle="round")
-        axes.plot(100 * row["accuracy"], height, "o", color=colour, markersize=7)
+        axes.plot(100 * row["accuracy"], height, "o", color=colour, markersize=6)
         axes.annotate(
             f"{100 * row['accuracy']:.2f}",
-            (100 * row["accuracy"], height),
+            (high, height),
             textcoords="offset points",
-            xytext=(0, 7),
-            ha="center",
+            xytext=(6, 0),
+            va="center",
             color=colour,
+            fontsize=9,
         )
-    axes.set_yticks(range(len(rows)), [row["method"] for row in reversed(rows)])
-    axes.set_ylim(-0.6, len(rows) - 0.2)
+    axes.set_yticks(range(len(rows)), [_name(row) for row in reversed(rows)])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("accuracy %, with 95 % interval")
     axes.set_title(
         f"{dataset['name']}: {dataset['usable']:,} images, {dataset['classes']} classes, "
@@ -54,6 +56,10 @@ def draw(scores: dict[str, Any]) -> Figure:
         axes.spines[side].set_visible(False)
     axes.tick_params(left=False)
     return figure
+
+
+def _name(row: dict[str, Any]) -> str:
+    return RowName("", row["method"], row["label_embedding"], row["mode"], row["experts"]).text
 
 
 def main() -> None:
