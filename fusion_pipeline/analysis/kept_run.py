@@ -173,7 +173,7 @@ def _read_summary(folder: Path) -> dict[str, Any]:
         raise IncompleteError(f"There is no run at '{shown}'. Run 'fusion benchmark', or check the path.")
     content = LocalBackend(folder).read(SCORES_FILE)
     if content is None:
-        if (folder / "pieces").is_dir():
+        if (folder / PREDICTIONS_FILE).is_file():
             raise IncompleteError(f"The run at '{shown}' has not finished. Run the same 'fusion benchmark' again.")
         raise UsageError(
             f"'{shown}' is not the run of a benchmark: it has no {SCORES_FILE}. Give a folder that 'fusion benchmark' "

@@ -23,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the copy of a run, in a folder of runs, in the working folder; its cache is elsewhere."""
     monkeypatch.chdir(tmp_path)
-    (run,) = (made / "runs").iterdir()
+    (run,) = (made / "runs").glob("*-benchmark-*")
     return Path(shutil.copytree(run, tmp_path / "runs" / run.name))
 
 
