@@ -156,9 +156,11 @@ class _Watch:
     done: int = 0
 
     def before(self, key: Any, *_: Any) -> None:
+        """Take down that a task begins."""
         self.running.add(str(key))
 
     def after(self, key: Any, result: Any, *_: Any) -> None:
+        """Take down that a task is done, and hand on what it found."""
         self.running.discard(str(key))
         handle = self.calls.get(str(key))
         if handle is None:
@@ -170,6 +172,7 @@ class _Watch:
             self.progress(self.done)
 
     def running_names(self) -> str:
+        """Return what messages call the tasks that run now."""
         return " or ".join(f"'{handle.name}'" for key, handle in self.calls.items() if key in self.running)
 
 

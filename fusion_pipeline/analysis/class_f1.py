@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.analysis.votes import Votes
+from fusion_pipeline.train.statistics.scores import f1_by_class
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -80,19 +81,6 @@ def measure_class_f1(votes: Votes, fused: IntArray | None = None, fused_name: st
     scores = np.stack([f1_by_class(row, votes.labels, len(votes.class_names)) for row in rows])
     names = (*votes.experts, *([] if fused is None else [fused_name]))
     return ClassF1(names, scores, _examples(scores[: len(votes.experts)], votes.experts))
-
-
-def f1_by_class(predicted: IntArray, labels: IntArray, n_classes: int) -> FloatArray:
-    """Return the F1 score of each class, (n_classes,); NaN for a class that `labels` lack.
-
-    Examples
-    --------
-    >>> f1_by_class(np.array([0, 1, 1]), np.array([0, 0, 1]), 3).round(4).tolist()
-    [0.6667, 0.6667, nan]
-    """
-    hits = np.bincount(labels[predicted == labels], minlength=n_classes)
-    truly, guessed = np.bincount(labels, minlength=n_classes), np.bincount(predicted, minlength=n_classes)
-    return np.where(truly > 0, 2 * hits / np.maximum(truly + guessed, 1), np.nan)
 
 
 def _examples(scores: FloatArray, experts: tuple[str, ...]) -> tuple[ExampleClass, ...]:

@@ -24,11 +24,9 @@ from fusion_pipeline.analysis.votes import Votes
 from fusion_pipeline.errors import printable
 from fusion_pipeline.store import layout
 from fusion_pipeline.train.predictions import Predictions, RowPredictions
-from fusion_pipeline.train.rows import GATE, RowName
+from fusion_pipeline.train.rows import AVERAGE, GATE, RowName
 
 FloatArray = NDArray[np.float64]
-
-AVERAGE = "average"
 
 _SIZES = (64, 32)  # of thumbnails, the best first
 

@@ -16,6 +16,7 @@ from fusion_pipeline.analysis.distinct_votes import DistinctVotes
 from fusion_pipeline.analysis.subsets import Subset, Subsets
 from fusion_pipeline.analysis.trust import Trust
 from fusion_pipeline.errors import printable
+from fusion_pipeline.train.rows import AVERAGE
 
 _ALIKE = 1e-6  # weights are kept as float32
 
@@ -128,7 +129,7 @@ def read_distinct(found: Sequence[DistinctVotes], fused: str) -> str:
     names = list(apart[0].accuracies or {})
     rates = {name: sum((each.accuracies or {})[name] * each.n for each in apart) for name in names}
     there = sum(each.n for each in apart)
-    experts = [name for name in names if name not in {fused, "average"}]
+    experts = [name for name in names if name not in {fused, AVERAGE}]
     best = max(experts, key=lambda name: rates[name])
     return (
         f"{text}; where they do not, {printable(fused)} is right on {_percent(rates[fused] / there)}, and the "

@@ -33,6 +33,7 @@ class _Deck:
 
     @classmethod
     def shuffled(cls, labels: IntArray, seed: int, groups: IntArray | None) -> _Deck:
+        """Return the rows in an order that the seed decides."""
         generator = np.random.default_rng(seed)
         classes, positions = np.unique(labels, return_inverse=True)
         numbers = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1].reshape(-1)

@@ -1,8 +1,9 @@
 """What every row of a benchmark predicted becomes a file, and the file the predictions again.
 
-The file is plain safetensors, so that notebooks read it too: `labels`, `usable_rows`, `tested_in`, and for row number i
-of the table `probabilities.i`, `predicted.i` and, where the row is a gate, `gate_weights.i`. Its metadata has one
-entry, `facts`: JSON with the format, the rows, and the names of backbones, classes and images.
+The file is plain safetensors, so that notebooks read it too: `labels`, `usable_rows`, `tested_in`, `groups` where
+images were kept together, and for row number i of the table `probabilities.i`, `predicted.i` and, where the row is a
+gate, `gate_weights.i`. Its metadata has one entry, `facts`: JSON with the format, the rows, and the names of backbones,
+classes and images.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class Predictions:
     labels : ndarray (n,), int64
     tested_in : ndarray (n_repeats, n), int64
         Number of the part that tested the image; -1 for none.
+    groups : ndarray (n,), int64, or None
+        Images with equal numbers were kept on one side of every split; None where each was dealt by itself.
     """
 
     rows: tuple[RowPredictions, ...]
@@ -82,6 +85,7 @@ class Predictions:
     usable_rows: IntArray
     labels: IntArray
     tested_in: IntArray
+    groups: IntArray | None
 
     @classmethod
     def of(cls, found: Benchmark, stores: AlignedStores) -> Predictions:
@@ -99,6 +103,7 @@ class Predictions:
             stores.usable_rows,
             found.labels,
             tested_in,
+            found.groups,
         )
 
     def row(self, text: str) -> RowPredictions | None:
@@ -112,6 +117,8 @@ class Predictions:
             "usable_rows": self.usable_rows,
             "tested_in": self.tested_in,
         }
+        if self.groups is not None:
+            tensors["groups"] = self.groups
         for number, each in enumerate(self.rows):
             tensors[f"probabilities.{number}"] = each.probabilities
             tensors[f"predicted.{number}"] = each.predicted
@@ -119,6 +126,7 @@ class Predictions:
                 tensors[f"gate_weights.{number}"] = each.gate_weights
         facts = {
             "format": FORMAT,
+            "grouped": self.groups is not None,
             "rows": [asdict(each.row) for each in self.rows],
             "backbones": list(self.backbones),
             "class_names": list(self.class_names),
@@ -188,4 +196,5 @@ def _predictions(content: bytes) -> Predictions:
         usable_rows=tensors["usable_rows"],
         labels=tensors["labels"],
         tested_in=tensors["tested_in"],
+        groups=tensors["groups"] if facts["grouped"] else None,
     )

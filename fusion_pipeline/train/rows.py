@@ -15,7 +15,8 @@ from fusion_pipeline.train.gates.registry import variant
 from fusion_pipeline.train.labels.space import GLOVE, LEARNED, NONE
 
 CONCATS: Final = (*SVMS, SOFTMAX)
-PLAIN_FUSIONS: Final = ("average", "logit-average", "calibrated-average", "constant", "log-pool", "stacking")
+AVERAGE: Final = "average"
+PLAIN_FUSIONS: Final = (AVERAGE, "logit-average", "calibrated-average", "constant", "log-pool", "stacking")
 ADAPTIVE: Final = ("embedding", "cnn32", "cnn64")
 
 BACKBONE: Final = "backbone"

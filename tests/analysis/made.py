@@ -67,6 +67,7 @@ def made_predictions(
         np.arange(len(labels)),
         np.array(labels),
         np.array(tested_in),
+        None,
     )
 
 

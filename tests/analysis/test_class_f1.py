@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from fusion_pipeline.analysis.class_f1 import f1_by_class, measure_class_f1
+from fusion_pipeline.analysis.class_f1 import measure_class_f1
+from fusion_pipeline.train.statistics.scores import f1_by_class
 from tests.analysis.made import made_votes, random_votes
 
 

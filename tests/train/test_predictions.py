@@ -18,7 +18,7 @@ from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.labels.choice import LabelChoice
 from fusion_pipeline.train.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from fusion_pipeline.train.rows import RowName
-from tests.train.made import make_features, make_labels, publish
+from tests.train.made import make_features, make_labels, make_thumbnails, publish
 
 LABELS = make_labels(12, 3)
 FEATURES = {"alpha": make_features(LABELS, 8, 1, 0.7), "beta": make_features(LABELS, 10, 2, 0.7)}
@@ -74,6 +74,18 @@ def test_images_are_named_as_the_stores_name_them(predictions: Predictions) -> N
     assert predictions.labels.tolist() == np.delete(LABELS, 4).tolist()
     assert predictions.class_names == ("class 0", "class 1", "class 2")
     assert predictions.backbones == ("alpha", "beta")
+
+
+@pytest.mark.parametrize("grouping", ["none", "duplicates"])
+def test_who_was_kept_together_is_kept(grouping: str, tmp_path: Path) -> None:
+    twins = make_thumbnails(len(LABELS), 64)
+    twins[LABELS == 2] = twins[np.flatnonzero(LABELS == 2) // 2 * 2 % len(LABELS)]
+    stores = publish(tmp_path / "cache", FEATURES, LABELS, thumbnail_sizes=(32, 64), thumbnails=twins)
+    protocol = Protocol(Split(2, 0), 1, grouping, 0, {"none": LabelChoice()})
+    run = benchmark(stores, ROWS, protocol, LoopExecutor(), tmp_path / "runs")
+    kept = read_predictions(run.folder, told(run)).groups
+    assert (kept is None) == (grouping == "none") == (run.found.groups is None)
+    assert kept is None or np.array_equal(kept, run.found.groups)
 
 
 def test_the_same_predictions_are_the_same_bytes(run: BenchmarkRun, predictions: Predictions) -> None:

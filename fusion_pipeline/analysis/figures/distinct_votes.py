@@ -18,8 +18,9 @@ from fusion_pipeline.analysis.figures.drawing import (
     shown,
     spread,
 )
-from fusion_pipeline.analysis.measures import AVERAGE, Measures, rows_of
+from fusion_pipeline.analysis.measures import Measures, rows_of
 from fusion_pipeline.analysis.readings import read_distinct
+from fusion_pipeline.train.rows import AVERAGE
 
 _FEW = 10
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from fusion_pipeline.errors import printable
+from fusion_pipeline.train.rows import AVERAGE
 
 INK: Final = "#1f2933"
 QUIET: Final = "#7b8794"
@@ -184,7 +185,7 @@ def looks(backbones: Iterable[str], fused: Iterable[str]) -> dict[str, Look]:
         for number, name in enumerate(dict.fromkeys(backbones))
     }
     return {
-        **{name: Look(AVERAGED if name == "average" else FUSED, "s" if name == "average" else "D") for name in fused},
+        **{name: Look(AVERAGED if name == AVERAGE else FUSED, "s" if name == AVERAGE else "D") for name in fused},
         **found,
     }
 

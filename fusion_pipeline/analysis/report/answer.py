@@ -11,7 +11,8 @@ from typing import Any
 
 from fusion_pipeline.analysis.report.costs import Costs
 from fusion_pipeline.analysis.report.names import named
-from fusion_pipeline.analysis.report.standings import AVERAGE, Standings, Step
+from fusion_pipeline.analysis.report.standings import Standings, Step
+from fusion_pipeline.train.rows import AVERAGE
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,9 @@ def _warning(standings: Standings) -> str:
         return ""
     if averaged == parts:
         return (
-            f"The gate {named(standings.fused_name)} fell back to averaging in all of its {parts} parts: it found "
-            "nothing in the images by which to trust one backbone more than another. What is shown under its name is "
-            "the plain average, every weight is the same, and nothing here adapts to the image."
+            f"The gate {named(standings.fused_name)} fell back to averaging in all of its {parts} parts: no "
+            "weights that it learned surely beat averaging on training images that it had not learned from. What is "
+            "shown under its name is the plain average, every weight is the same, and nothing here adapts to the image."
         )
     return (
         f"The gate {named(standings.fused_name)} fell back to averaging in {averaged} of its {parts} parts: there "
@@ -170,11 +171,12 @@ def _best(standings: Standings) -> Point:
 
 
 def _runner_up(step: Step) -> str:
+    told = chance(step.p if step.p_holm is None else step.p_holm)
     if step.sure:
-        return f"That it is better than the next one, {named(step.second)}, is sure ({chance(step.p)})."
+        return f"That it is better than the next one, {named(step.second)}, is sure ({told}, adjusted for all pairs)."
     return (
         f"Whether it is better than the next one, {named(step.second)} "
-        f"({points_of(-step.difference.difference)} points), these images cannot tell ({chance(step.p)})."
+        f"({points_of(-step.difference.difference)} points), these images cannot tell ({told}, adjusted for all pairs)."
     )
 
 

@@ -13,7 +13,7 @@ from fusion_pipeline.analysis.report.cards import cards_of
 from fusion_pipeline.analysis.report.gallery import Gallery
 from fusion_pipeline.analysis.report.names import named
 from fusion_pipeline.analysis.report.outcomes import Outcome
-from fusion_pipeline.analysis.report.standings import AVERAGE
+from fusion_pipeline.train.rows import AVERAGE
 
 IntArray = NDArray[np.int64]
 

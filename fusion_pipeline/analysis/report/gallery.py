@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from fusion_pipeline.analysis.kept_run import KeptRun
 from fusion_pipeline.analysis.report.outcomes import Outcome, most_telling, outcomes_of
-from fusion_pipeline.analysis.report.standings import AVERAGE
 from fusion_pipeline.errors import printable
 from fusion_pipeline.train.predictions import Predictions, RowPredictions
-from fusion_pipeline.train.rows import BACKBONE
+from fusion_pipeline.train.rows import AVERAGE, BACKBONE
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.int64]

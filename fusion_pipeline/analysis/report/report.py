@@ -23,8 +23,6 @@ from fusion_pipeline.analysis.report.page import render
 from fusion_pipeline.analysis.report.pictures import picture_uris
 from fusion_pipeline.analysis.report.standings import stand
 from fusion_pipeline.analysis.report.table import table_of
-from fusion_pipeline.train.aligned import Aligned
-from fusion_pipeline.train.grouping import find_groups
 
 _ROOM = 760  # pixels of a figure that still leave room for a sentence beside it
 
@@ -93,9 +91,7 @@ def make_report(measures: Measures, stores: KeptStores, multiply_adds: Mapping[s
     """
     run, fused = measures.run, measures.moe
     costs = costs_of(run, multiply_adds)
-    standings = stand(
-        run, fused, find_groups(Aligned.of(list(stores.backbones.values())), run.summary["protocol"]["groups"])
-    )
+    standings = stand(run, fused)
     said = answer(standings, costs)
     looked_at = fused if fused is not None else run.predictions.row(standings.names[0])
     assert looked_at is not None

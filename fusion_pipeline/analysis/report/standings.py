@@ -7,21 +7,15 @@ that has not, from the same kept predictions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import comb
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fusion_pipeline.analysis.kept_run import KeptRun
 from fusion_pipeline.train.predictions import RowPredictions
-from fusion_pipeline.train.rows import BACKBONE
+from fusion_pipeline.train.rows import AVERAGE, BACKBONE
 from fusion_pipeline.train.statistics.difference import Difference, difference_of
 from fusion_pipeline.train.statistics.repeats import Outcomes, compare_repeats
-
-IntArray = NDArray[np.int64]
-
-AVERAGE = "average"
 
 
 @dataclass(frozen=True)
@@ -36,7 +30,8 @@ class Step:
     p : float
         Two-sided, by the exact sign-flip test.
     p_holm : float or None
-        As the run's table adjusted it for all of its comparisons; None where it made no such comparison.
+        As the run's table adjusted it for all of its comparisons, and for two backbones for all of their pairs; None
+        where the table made no such comparison.
     over_parts : mapping of str to float
         The p-values of the table's tests that speak of new training images too, by what they are called; none where
         parts are too few.
@@ -107,20 +102,18 @@ class Standings:
         return self.fused_name == AVERAGE or 0 < averaged == parts
 
 
-def stand(run: KeptRun, fused: RowPredictions | None, groups: IntArray | None = None) -> Standings:
-    """Return where the rows of a run stand.
+def stand(run: KeptRun, fused: RowPredictions | None) -> Standings:
+    """Return where the rows of a run stand; near-duplicates that it kept together count as one image.
 
     Parameters
     ----------
     run : KeptRun
     fused : RowPredictions or None
         The row that stands for the fused model.
-    groups : ndarray (n,), int64, optional
-        Near-duplicates, counted together.
     """
     singles = [each for each in run.predictions.rows if each.row.kind == BACKBONE]
     ordered = sorted(singles, key=lambda each: -run.scored(each.row.text)["accuracy"])
-    beside = _Beside(run, groups)
+    beside = _Beside(run)
     best = ordered[0] if ordered else None
     average = run.predictions.row(AVERAGE)
     return Standings(
@@ -130,7 +123,7 @@ def stand(run: KeptRun, fused: RowPredictions | None, groups: IntArray | None = 
         "" if fused is None else fused.row.text,
         run.predictions.backbones,
         run.summary["protocol"]["repeats"],
-        beside.step(best, ordered[1] if len(ordered) > 1 else None),
+        _chosen_among(beside.step(best, ordered[1] if len(ordered) > 1 else None), len(ordered)),
         beside.step(fused, best),
         None if fused is average else beside.step(fused, average),
         next((step["first_accuracy"] for step in run.summary["gain"] if step["first"] == "chosen single"), None),
@@ -140,11 +133,12 @@ def stand(run: KeptRun, fused: RowPredictions | None, groups: IntArray | None = 
 class _Beside:
     """Puts rows of one run beside each other."""
 
-    def __init__(self, run: KeptRun, groups: IntArray | None) -> None:
+    def __init__(self, run: KeptRun) -> None:
         self._run = run
-        self._groups = groups
+        self._groups = run.predictions.groups
 
     def step(self, first: RowPredictions | None, second: RowPredictions | None) -> Step | None:
+        """Return what the first row is worth beside the second; None if there is not both."""
         if first is None or second is None:
             return None
         names = (first.row.text, second.row.text)
@@ -154,6 +148,11 @@ class _Beside:
         p_holm = told[0]["p_holm"] if told else None
         over_parts = {each["test"]: each["p"] for each in told[0].get("over_parts", ())} if told else {}
         return Step(*names, difference_of(ours, theirs, self._groups), compared.p, p_holm, over_parts)
+
+
+def _chosen_among(step: Step | None, backbones: int) -> Step | None:
+    """Adjust the p-value of the two best backbones for all pairs that they might have been (Bonferroni)."""
+    return None if step is None else replace(step, p_holm=min(1.0, step.p * comb(backbones, 2)))
 
 
 def _outcomes(run: KeptRun, row: RowPredictions) -> Outcomes:

@@ -101,6 +101,19 @@ def calibration_error(probabilities: FloatArray, labels: IntArray) -> float:
     return float(gaps.sum() / len(labels))
 
 
+def f1_by_class(predicted: IntArray, labels: IntArray, n_classes: int) -> FloatArray:
+    """Return the F1 score of each class, (n_classes,); NaN for a class that `labels` lack.
+
+    Examples
+    --------
+    >>> f1_by_class(np.array([0, 1, 1]), np.array([0, 0, 1]), 3).round(4).tolist()
+    [0.6667, 0.6667, nan]
+    """
+    hits = np.bincount(labels[predicted == labels], minlength=n_classes)
+    truly, guessed = np.bincount(labels, minlength=n_classes), np.bincount(predicted, minlength=n_classes)
+    return np.where(truly > 0, 2 * hits / np.maximum(truly + guessed, 1), np.nan)
+
+
 def macro_f1(predicted: IntArray, labels: IntArray) -> float:
     """Return the mean F1 over the classes that occur in `labels`; a class that is never hit counts 0.
 
@@ -109,11 +122,8 @@ def macro_f1(predicted: IntArray, labels: IntArray) -> float:
     >>> round(macro_f1(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])), 4)
     0.7333
     """
-    size = int(max(predicted.max(), labels.max())) + 1
-    hits = np.bincount(labels[predicted == labels], minlength=size)
-    truly, guessed = np.bincount(labels, minlength=size), np.bincount(predicted, minlength=size)
-    present = truly > 0
-    return float((2 * hits[present] / (truly + guessed)[present]).mean())
+    scores = f1_by_class(predicted, labels, int(max(predicted.max(), labels.max())) + 1)
+    return float(scores[~np.isnan(scores)].mean())
 
 
 def score_row(

@@ -54,7 +54,7 @@ def test_a_sure_gain() -> None:
     for sentence in (
         "It gets 160 of 200 right (95 % interval 50.0 to 90.0).",
         "Whether it is better than the next one, alpha (\N{MINUS SIGN}5.00 points), these images cannot tell "
-        "(p = 0.100).",
+        "(p = 0.100, adjusted for all pairs).",
         "A choice without a look at the tested images, as you would have to make, does as well.",
         "embedding gets 90.00 %: 95 % interval of the difference +8.00 to +12.00 points.",
         "Of all images 25 are won and 5 lost.",
@@ -91,7 +91,7 @@ def test_a_loss() -> None:
         ),
         (
             (True, True),
-            "The gate embedding fell back to averaging in all of its 2 parts: it found nothing in the images",
+            "The gate embedding fell back to averaging in all of its 2 parts: no weights that it learned surely",
         ),
     ],
 )
