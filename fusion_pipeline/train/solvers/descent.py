@@ -1,14 +1,17 @@
 """A convex loss of linear models becomes its optimum, by preconditioned L-BFGS.
 
 The objective is ``loss(X w) + penalty / 2 * ||w||^2``. L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm
-7.4) starts each two-loop recursion from ``(X' D X + penalty I)^-1`` with D the curvature of the loss at each row, so
-that a step from nothing is a ridge regression. It is made anew when that curvature has changed: it falls by orders of
-magnitude while a separable problem is fitted, and with a stale one the search would crawl. Along a direction the values
-are linear, so a line search multiplies no matrix. One step costs one product with X X', or one with X and one with X',
-and two triangular solves.
+7.4) starts each two-loop recursion from ``(X' D X + penalty I)^-1`` with D the curvature of the loss at each row. It is
+made anew when that curvature has changed: it falls by orders of magnitude while a separable problem is fitted, and with
+a stale one the search would crawl. Along a direction the values are linear, so a line search multiplies no matrix. One
+step costs one product with X X', or one with X and one with X', and two triangular solves.
+
+One problem of many columns goes most of the way without a preconditioner: far from the optimum the curvature is not
+what it will be, and a plain step costs no triangular solves. Only the end, where plain steps crawl and say too early
+that nothing is left to gain, is preconditioned.
 
 Outputs that share nothing but the rows, as one-against-rest classifiers do, are solved side by side: each has step
-lengths and a memory of its own, and those that are done are left out.
+lengths and a memory of its own, and those that are done are left out. Their first step is a ridge regression.
 """
 
 from __future__ import annotations
@@ -41,6 +44,9 @@ _FRESH_STEPS, _STALE = 3, 1.5
 # so far scales the next one, within these bounds: a second look along a direction is then seldom needed. Above 1, what
 # coefficients have in directions that change no value would grow.
 _PACES = 0.05, 1.0
+
+# Plain steps go on while they promise, or bring, more than this share of the objective.
+_PLAIN = 1e-3
 
 # Columns that are done go on for nothing until they are this share of all: leaving them out copies the others.
 _WORTH_LEAVING = 0.1
@@ -120,6 +126,8 @@ def minimise(
     Optimum
     """
     search = _Search(space, loss, penalty, start)
+    if loss.joint:
+        most_steps -= search.walk(max(precision, _PLAIN), most_steps - 1)
     found = Optimum(start.copy(), search.values.copy(), search.objectives.copy(), search.objectives < 0.0)
     for step in range(1, most_steps + 1):
         done = search.step() <= precision * np.abs(search.objectives)
@@ -170,16 +178,34 @@ class _Search:
         self.space, self.loss, self.penalty = space, loss, penalty
         self.columns = np.arange(start.shape[1])
         self.pace = np.ones(1 if loss.joint else start.shape[1])
-        self.coefficients, self.values = start.copy(), space.values(start)
+        self.coefficients, self.values = space.settled(start), space.values(start)
         losses, residuals = loss.at(self.values)
         self.objectives = losses + self._burden()
         self.slopes = self._slopes(residuals)
         self.memories: list[_Memory] = []
-        self._refresh(loss.curvature(self.values))
+        self.plain = loss.joint
+        if self.plain:
+            self.precondition: Preconditioner = Preconditioner(np.copy, lambda _, coefficients: space.values(coefficients))
+        else:
+            self._refresh(loss.curvature(self.values))
+
+    def walk(self, share: float, most_steps: int) -> int:
+        """Take plain steps until they are worth no more than this share of the objective; return how many it took."""
+        steps, worth = 0, np.inf
+        while steps < most_steps and worth > share * abs(self.objectives[0]):
+            before = self.objectives[0]
+            # A first step that was too long may promise little, and bring much.
+            worth = max(self.step()[0], before - self.objectives[0])
+            steps += 1
+        self.plain = False
+        self._refresh(self.loss.curvature(self.values))
+        if self.memories:
+            self.pace = np.clip(self._learned_pace(self.memories[-1]), *_PACES)
+        return steps
 
     def _refresh(self, curvature: FloatArray) -> None:
         self.curvature, self.age = curvature, 0
-        self.precondition: Preconditioner = self.space.preconditioner(curvature, self.penalty)
+        self.precondition = self.space.preconditioner(curvature, self.penalty)
 
     def _dot(self, left: FloatArray, right: FloatArray) -> FloatArray:
         return np.array([np.vdot(left, right)]) if self.loss.joint else np.einsum("ij,ij->j", left, right)
@@ -200,7 +226,10 @@ class _Search:
             slopes -= shares[-1] * memory.change
         np.negative(slopes, out=slopes)
         coefficients = self.precondition(slopes)
-        values = self.pace * self.precondition.look(slopes, coefficients)
+        values = self.precondition.look(slopes, coefficients)
+        if self.plain and not self.memories:
+            self.pace = self._first_pace(coefficients, values)
+        values *= self.pace
         coefficients *= self.pace
         for memory, share in zip(self.memories, reversed(shares), strict=True):
             turned = self._dot(memory.change, self.space.paired(coefficients, values)) / memory.product
@@ -213,19 +242,37 @@ class _Search:
         """Go where it goes down, remember what that did to the slopes, and return how much less was promised."""
         direction, slope = self.direction()
         lengths, residuals = self._look_along(direction, slope)
-        promised = -slope / 2 / self.pace
-        self.pace = np.clip(self.pace * np.sqrt(np.where(lengths > 0.0, lengths, 1.0)), *_PACES)
+        promised = -slope / 2 if self.plain else -slope / 2 / self.pace
         move = _Move.of(self.space, direction.coefficients * lengths, direction.values * lengths)
         self.coefficients += move.coefficients
         self.values += move.values
-        self._grow_old()
+        if not self.plain:
+            self.pace = np.clip(self.pace * np.sqrt(np.where(lengths > 0.0, lengths, 1.0)), *_PACES)
+            self._grow_old()
         before, self.slopes = self.slopes, self._slopes(residuals)
         change = self.slopes - before
         product = self._dot(move.paired, change)
         # Where nothing moves any more there is nothing to learn, nor to divide by.
         self.memories.append(_Memory(move, change, np.where(product > 0.0, product, np.inf)))
         del self.memories[:-_MEMORY]
+        if self.plain and np.isfinite(self.memories[-1].product).all():
+            # What is between two optima of a straight slope, by how much steeper it is there (Barzilai and Borwein).
+            self.pace = self._dot(move.coefficients, move.paired) / product
         return promised
+
+    def _first_pace(self, coefficients: FloatArray, values: FloatArray) -> FloatArray:
+        """Return how far to go along the slopes, by the curvature here."""
+        paired = self.space.paired(coefficients, values)
+        bent = np.array([np.vdot(self.loss.curvature(self.values)[:, None] * values, values)])
+        bent += self.penalty * self._dot(self.space.penalised(coefficients), paired)
+        return np.where(bent > 0.0, self._dot(coefficients, paired) / np.where(bent > 0.0, bent, 1.0), 1.0)
+
+    def _learned_pace(self, memory: _Memory) -> FloatArray:
+        """Return what the preconditioner's promise for the last step would have had to be scaled with."""
+        coefficients = self.precondition(memory.change)
+        values = self.precondition.look(memory.change, coefficients)
+        promised = self._dot(memory.change, self.space.paired(coefficients, values))
+        return np.where(np.isfinite(memory.product) & (promised > 0.0), memory.product / promised, 1.0)
 
     def _grow_old(self) -> None:
         """Make the preconditioner anew if it is too far from the curvature here."""

@@ -55,6 +55,10 @@ class Space(ABC):
         """Return the coefficients with zeros where they are free of any penalty: nowhere, but for `WithIntercept`."""
         return coefficients
 
+    def settled(self, coefficients: FloatArray) -> FloatArray:
+        """Return new coefficients (size, n_outputs) of the same models, of those that have several the steadiest."""
+        return coefficients.copy()
+
     @abstractmethod
     def preconditioner(self, weights: FloatArray, penalty: float) -> Preconditioner:
         """Return the map from slopes to the coefficients (X' diag(weights) X + penalty I)^-1 slopes.
@@ -74,6 +78,10 @@ class ProductSpace(Space):
     Parameters
     ----------
     products : ndarray (n, n), float64
+    centred : bool
+        Whether the rows add up to nothing, so that no model changes when all its coefficients do by the same number.
+        Coefficients and slopes that are made here then have mean 0: nothing else would keep that number from growing
+        until rounding of what it is multiplied with hides all the rest.
 
     Examples
     --------
@@ -83,8 +91,8 @@ class ProductSpace(Space):
            [2.]])
     """
 
-    def __init__(self, products: FloatArray) -> None:
-        self.products = products
+    def __init__(self, products: FloatArray, *, centred: bool = False) -> None:
+        self.products, self._by_mean = products, centred
         self.n = self.size = len(products)
 
     def values(self, coefficients: FloatArray) -> FloatArray:
@@ -93,7 +101,11 @@ class ProductSpace(Space):
 
     def slopes(self, residuals: FloatArray) -> FloatArray:
         """Return the residuals: slopes are written by the rows; see `Space.slopes`."""
-        return residuals
+        return residuals - residuals.mean(axis=0) if self._by_mean else residuals
+
+    def settled(self, coefficients: FloatArray) -> FloatArray:
+        """Return coefficients of mean 0 if the rows are centred; see `Space.settled`."""
+        return coefficients - coefficients.mean(axis=0) if self._by_mean else coefficients.copy()
 
     def paired(self, coefficients: FloatArray, values: FloatArray) -> FloatArray:  # noqa: ARG002
         """Return the values; see `Space.paired`."""
@@ -107,15 +119,19 @@ class ProductSpace(Space):
         matrix.flat[:: self.n + 1] += penalty
         # The transpose of a symmetric matrix in C order is itself in the order that LAPACK overwrites.
         solve, column, square = solver(matrix.T), roots[:, None], roots[:, None] ** 2
-        if penalty > _STEADY * float(square.min() * self.products.diagonal().mean()):
-            return Preconditioner(
-                lambda slopes: column * solve(slopes / column), lambda _, coefficients: self.values(coefficients)
-            )
-        return Preconditioner(
-            lambda slopes: column * solve(slopes / column),
+
+        def precondition(slopes: FloatArray) -> FloatArray:
+            return self.settled(column * solve(slopes / column))
+
+        def look(slopes: FloatArray, coefficients: FloatArray) -> FloatArray:
             # They solve (D^2 X X' + penalty I) c = v, which says what X X' c is.
-            lambda slopes, coefficients: (slopes - penalty * coefficients) / square,
-        )
+            found = (slopes - penalty * coefficients) / square
+            # Without their mean they say it but for a number times D^-2; values have mean 0, which gives the number.
+            return found - found.mean(axis=0) / (1.0 / square).mean() / square if self._by_mean else found
+
+        if penalty > _STEADY * float(square.min() * self.products.diagonal().mean()):
+            return Preconditioner(precondition, lambda _, coefficients: self.values(coefficients))
+        return Preconditioner(precondition, look)
 
 
 class Part(Space):
@@ -185,7 +201,7 @@ class GramPart(ProductSpace, Part):
         products, self.cross = inner_products(grams, scales, train, held_out, centred=centred)
         products += constant**2
         self.cross += constant**2
-        super().__init__(products)
+        super().__init__(products, centred=centred and constant == 0)
         self._blocks = [
             (block, scale * own)
             for gram, scale in zip(grams, scales, strict=True)
@@ -347,6 +363,10 @@ class WithIntercept(Space):
     def penalised(self, coefficients: FloatArray) -> FloatArray:
         """Return the coefficients with 0 for the intercept; see `Space.penalised`."""
         return np.vstack([coefficients[:-1], np.zeros_like(coefficients[-1])])
+
+    def settled(self, coefficients: FloatArray) -> FloatArray:
+        """Return the part's settled coefficients, and the intercept; see `Space.settled`."""
+        return np.vstack([self.part.settled(coefficients[:-1]), coefficients[-1]])
 
     def preconditioner(self, weights: FloatArray, penalty: float) -> Preconditioner:
         """Return the part's preconditioner beside that of the intercept alone; see `Space.preconditioner`."""

@@ -59,6 +59,20 @@ def test_slopes_are_zero_at_the_optimum_of_a_loss_whose_curvature_changes(shape:
     assert (lengths(part, slopes) < 1e-4 * lengths(part, first)).all()
 
 
+@pytest.mark.parametrize("joint", [True, False])
+def test_what_changes_no_model_does_not_grow(joint: bool) -> None:
+    """Rows that are centred add up to nothing: a number added to all coefficients would go unseen, step after step."""
+    part, _, rows, _ = make_part("wide")
+    targets = np.random.default_rng(0).normal(size=(len(rows), 6)) * 2.0 ** np.arange(6)
+    start = np.random.default_rng(1).normal(size=(part.size, 6)) + 5.0
+    found = minimise(part, Powers(targets, 4, joint=joint), 20.0, start, 1e-15)
+    assert np.abs(found.coefficients.mean(axis=0)).max() < 1e-9 * np.abs(found.coefficients).max()
+    loss = ((found.values - targets) ** 4).sum(axis=0)
+    objectives = loss + 10.0 * (found.coefficients * part.values(found.coefficients)).sum(axis=0)
+    np.testing.assert_allclose(found.objectives, [objectives.sum()] if joint else objectives, rtol=1e-9)
+    assert found.done.all()
+
+
 def lengths(part: Part, slopes: FloatArray) -> FloatArray:
     """Return how steep each column is."""
     return np.sqrt((slopes * part.paired(slopes, part.values(slopes))).sum(axis=0))
