@@ -241,6 +241,7 @@ def timed(task: Callable[[], Any], repeat: int) -> tuple[Any, float]:
     """Return what the task gave, and the median of its seconds."""
     seconds = []
     for _ in range(repeat):
+        result = None  # what the last one gave must not take the memory that the next one needs
         started = time.perf_counter()
         result = task()
         seconds.append(time.perf_counter() - started)

@@ -184,9 +184,8 @@ class _Search:
         self.slopes = self._slopes(residuals)
         self.memories: list[_Memory] = []
         self.plain = loss.joint
-        if self.plain:
-            self.precondition: Preconditioner = Preconditioner(np.copy, lambda _, coefficients: space.values(coefficients))
-        else:
+        self.precondition = Preconditioner(np.copy, lambda _, coefficients: space.values(coefficients))
+        if not self.plain:
             self._refresh(loss.curvature(self.values))
 
     def walk(self, share: float, most_steps: int) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk, ssyrk
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -18,6 +17,9 @@ SLAB = 512
 
 # More where products are float32: each slab adds n x n of them to the sum.
 _SINGLE_SLAB = 2048
+
+# Rows whose products are computed at a time, with all rows before them: no second n x n numbers are ever needed.
+_TILE = 512
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,21 @@ class Gram:
             of less than a 1e-6th of the rows' squared norms.
         """
         n, factors = len(blocks[0]), (1.0,) * len(blocks) if scales is None else tuple(scales)
-        products, offsets, constant = np.zeros((n, n), order="F"), np.zeros(n), 0.0
+        products, offsets, constant = np.zeros((n, n)), np.zeros(n), 0.0
         width, kind = (_SINGLE_SLAB, np.float32) if single else (SLAB, np.float64)
-        slab = np.zeros((n, n), np.float32, order="F") if single else None
         for block, scale in zip(blocks, factors, strict=True):
             for start in range(0, block.shape[1], width):
                 columns: NDArray[Any] = block[:, start : start + width].astype(kind, order="C")
                 columns *= scale
                 mean = (columns if around is None else columns[around]).mean(axis=0, dtype=np.float64).astype(kind)
                 columns -= mean
-                if slab is None:
-                    products = dsyrk(1.0, columns.T, beta=1.0, c=products, trans=1, lower=1, overwrite_c=1)
-                else:
-                    products += ssyrk(1.0, columns.T, beta=0.0, c=slab, trans=1, lower=1, overwrite_c=1)
+                for first in range(0, n, _TILE):
+                    last = min(n, first + _TILE)
+                    products[first:last, :last] += columns[first:last] @ columns[:last].T
                 offsets += columns @ mean
                 constant += float(mean @ mean)
         _mirror(products)
-        return cls(tuple(blocks), factors, products.T, offsets, constant)
+        return cls(tuple(blocks), factors, products, offsets, constant)
 
     def take(self, train: IntArray, held_out: IntArray, *, centred: bool) -> tuple[FloatArray, FloatArray]:
         """Return the inner products of training rows, (n, n), and of held-out with training rows, (m, n).

@@ -10,7 +10,8 @@ A good A to start from is that of fewer rows: an eighth of them, then a quarter,
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dposv
+from threadpoolctl import threadpool_limits
 
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
 
@@ -107,17 +108,21 @@ def _targets(products: FloatArray, values: FloatArray, signs: FloatArray, cost: 
     whole = missed.all(axis=0)
     if whole.any():  # the same matrix for each
         found[:, whole] = _solve(products.copy(), signs[:, whole], cost)
-    for output in np.flatnonzero(~whole):
-        rows: IntArray = np.flatnonzero(missed[:, output])
-        if len(rows):
-            found[rows, output] = _solve(products[np.ix_(rows, rows)], signs[rows, output], cost)
+    with threadpool_limits(1):  # for systems of a few hundred rows a second thread costs more than it does
+        for output in np.flatnonzero(~whole):
+            rows: IntArray = np.flatnonzero(missed[:, output])
+            if len(rows):
+                found[rows, output] = _solve(products[np.ix_(rows, rows)], signs[rows, output], cost)
     return found
 
 
 def _solve(products: FloatArray, signs: FloatArray, cost: float) -> FloatArray:
+    """Return (products + I / (2 cost))^-1 signs; `products` is overwritten."""
     products.flat[:: len(products) + 1] += 1.0 / (2.0 * cost)
-    factor = cho_factor(products.T, lower=True, overwrite_a=True, check_finite=False)
-    return np.asarray(cho_solve(factor, signs, check_finite=False))
+    _, found, failed = dposv(products.T, signs, lower=1, overwrite_a=1)
+    if failed:
+        raise np.linalg.LinAlgError(f"The leading {failed} rows and columns are not positive definite.")
+    return np.asarray(found)
 
 
 def _lengths(
