@@ -15,7 +15,7 @@ from fusion_pipeline.store.storage.local import LocalBackend
 from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.benchmark import Benchmark, Protocol, run_benchmark
 from fusion_pipeline.train.benchmark_scores import Scores, score_benchmark, to_csv
-from fusion_pipeline.train.ledger import refuse_leaks
+from fusion_pipeline.train.ledger import LEDGER_FILE, refuse_leaks
 from fusion_pipeline.train.ledger_sources import with_sources
 from fusion_pipeline.train.model_folder import json_bytes
 from fusion_pipeline.train.pieces import Pieces
@@ -28,7 +28,6 @@ PIECES = "pieces"
 
 SCORES_FILE = "benchmark.json"
 TABLE_FILE = "rows.csv"
-LEDGER_FILE = "ledger.json"
 SECONDS_FILE = "seconds.json"
 """The one file that is not the same bytes from run to run."""
 
@@ -96,6 +95,7 @@ def benchmark(
     folder = home.path(name)
     found = run_benchmark(aligned, rows, protocol, executor, Pieces(home.path(PIECES)), progress)
     ledger = with_sources(found.ledger, aligned)
+    LocalBackend(folder).write(LEDGER_FILE, json_bytes(ledger.to_json()))
     refuse_leaks(ledger, found.groups)
     scores = score_benchmark(found, stores[0].dataset)
     predictions = Predictions.of(found, aligned.open()).to_bytes()
@@ -107,7 +107,6 @@ def benchmark(
         PREDICTIONS_FILE: predictions,
         SCORES_FILE: json_bytes(_lasting(summary)),
         TABLE_FILE: to_csv(scores.rows).encode(),
-        LEDGER_FILE: json_bytes(ledger.to_json()),
         SECONDS_FILE: json_bytes(_passing(summary)),
     }
     LocalBackend(folder).write_all(files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from fusion_pipeline.train.folds import Split, check_classes, stratified_folds
 from fusion_pipeline.train.fusion import Fusion
 from fusion_pipeline.train.gates.registry import gate_entry
 from fusion_pipeline.train.labels.space import NONE, space_parameters
+from fusion_pipeline.train.ledger import Ledger
 from fusion_pipeline.train.parts import Part
 from fusion_pipeline.train.tasks import ExpertResult, GateResult, GateTask, run_expert, run_gate
 
@@ -75,12 +77,15 @@ class CrossValidation:
         Each backbone, ``concat-softmax`` if it is an expert, ``average``, and the gate, in this order.
     classifier : FusionClassifier
         With class names as labels.
+    ledger : Ledger
+        What every fitted parameter saw, of the folds and of the final model.
     """
 
     rows: IntArray
     labels: IntArray
     methods: dict[str, Method]
     classifier: FusionClassifier
+    ledger: Ledger
 
 
 def cross_validate(
@@ -181,7 +186,9 @@ def _collect(
     classifier = FusionClassifier(fusion.gate, **parameters).assemble(
         stores.class_names, dict(zip(names, fitted, strict=True)), final.gate, space
     )
-    return CrossValidation(stores.usable_rows, stores.labels, methods, classifier)
+    told = [result.entries for result in experts.values()] + [result.entries for result in gates.values()]
+    ledger = Ledger.of(len(stores.labels), chain.from_iterable(told))
+    return CrossValidation(stores.usable_rows, stores.labels, methods, classifier, ledger)
 
 
 def _expert_method(name: str, tests: list[IntArray], results: list[ExpertResult], label_embedding: str) -> Method:

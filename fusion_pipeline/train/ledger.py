@@ -27,6 +27,9 @@ IntArray = NDArray[np.int64]
 
 FORMAT = 1
 
+LEDGER_FILE = "ledger.json"
+"""In every run folder."""
+
 
 @dataclass(frozen=True)
 class Source:

@@ -16,6 +16,8 @@ from fusion_pipeline.train.aligned import Aligned
 from fusion_pipeline.train.crossval import CrossValidation, cross_validate
 from fusion_pipeline.train.folds import Split
 from fusion_pipeline.train.fusion import Fusion
+from fusion_pipeline.train.ledger import LEDGER_FILE, refuse_leaks
+from fusion_pipeline.train.ledger_sources import with_sources
 from fusion_pipeline.train.model import save_model
 from fusion_pipeline.train.model_folder import json_bytes
 from fusion_pipeline.train.provenance import describe_backbones, versions
@@ -40,7 +42,8 @@ class Training:
     found : CrossValidation
         The out-of-fold predictions and the final model.
     run : Path
-        The run folder: ``scores.json`` and the model folder ``model``.
+        The run folder: ``scores.json``, ``ledger.json`` (which rows each fitted parameter saw) and the model folder
+        ``model``.
     summary : dict
         What ``scores.json`` holds.
     """
@@ -99,6 +102,8 @@ def train(
         If a class has too few images.
     IntegrityError
         If a store is damaged.
+    RefusedError
+        If a parameter predicted rows that it saw, other than on purpose.
     StorageError
         If `runs` cannot be written.
     """
@@ -110,6 +115,9 @@ def train(
     home.check_writable()
     folder = home.path(name)
     found = cross_validate(aligned, fusion, split, executor, seed, progress)
+    ledger = with_sources(found.ledger, aligned)
+    LocalBackend(folder).write(LEDGER_FILE, json_bytes(ledger.to_json()))
+    refuse_leaks(ledger)
     training = _training(stores[0], protocol, found, folder)
     save_model(training.model, found.classifier, _description(stores, training.summary))
     LocalBackend(folder).write(SCORES_FILE, json_bytes(training.summary))

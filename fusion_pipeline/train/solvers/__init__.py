@@ -5,6 +5,8 @@
 `rows`            blocks of features become training parts, through Grams or directly
 `parts`           a training part becomes what solvers ask of it, whichever way it is held
 `preconditioner`  a matrix becomes the map from slopes to the coefficients that would level them
+`moves`           a step of a search becomes what is remembered of it
+`scalings`        slopes become the first guess of a way, by plain steps or preconditioned ones
 `descent`         a convex loss of linear models becomes its optimum, by preconditioned L-BFGS
 `newton`          squared hinge losses become their optima, by the rows that miss their margin
 `eigenbasis`      a part becomes its principal axes

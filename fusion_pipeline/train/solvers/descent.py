@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
+from fusion_pipeline.train.solvers.moves import Memory, Move
 from fusion_pipeline.train.solvers.parts import Space
-from fusion_pipeline.train.solvers.preconditioner import Preconditioner
+from fusion_pipeline.train.solvers.scalings import Plain, Preconditioned, Scaling
 
 BoolArray = NDArray[np.bool_]
 
@@ -36,22 +37,11 @@ _MOST_TRIALS = 30
 # A line search ends where the slope is at most this share of the first one, either way.
 _FLATTER = 0.5
 
-# After each how many steps the preconditioner may be made anew, and for which change of the curvature: it costs as much
-# as a few steps.
-_FRESH_STEPS, _STALE = 3, 1.5
-
-# A preconditioner with one curvature for all outputs may promise too much everywhere. What steps made of its promises
-# so far scales the next one, within these bounds: a second look along a direction is then seldom needed. Above 1, what
-# coefficients have in directions that change no value would grow.
-_PACES = 0.05, 1.0
-
 # Plain steps go on while they promise, or bring, more than this share of the objective.
 _PLAIN = 1e-3
 
 # Columns that are done go on for nothing until they are this share of all: leaving them out copies the others.
 _WORTH_LEAVING = 0.1
-
-_TINY = float(np.finfo(np.float64).tiny)
 
 # Rounding of an objective: a rise by this share of it is none.
 _ROUNDING = 1e-13
@@ -143,50 +133,23 @@ def minimise(
     return found
 
 
-@dataclass(frozen=True)
-class _Move:
-    """A direction, or a step along one: what it does to coefficients and values, and what slopes meet."""
-
-    coefficients: FloatArray
-    values: FloatArray
-    paired: FloatArray
-
-    @classmethod
-    def of(cls, space: Space, coefficients: FloatArray, values: FloatArray) -> _Move:
-        return cls(coefficients, values, space.paired(coefficients, values))
-
-    def take(self, space: Space, columns: IntArray) -> _Move:
-        return self.of(space, self.coefficients[:, columns], self.values[:, columns])
-
-
-@dataclass(frozen=True)
-class _Memory:
-    """A step that was taken, the change of the slopes along it, and the inner product of the two."""
-
-    move: _Move
-    change: FloatArray
-    product: FloatArray
-
-    def take(self, space: Space, columns: IntArray) -> _Memory:
-        return _Memory(self.move.take(space, columns), self.change[:, columns], self.product[columns])
-
-
 class _Search:
     """Where a search stands: for the columns that are not done, where they are, how steep it is, what they remember."""
 
     def __init__(self, space: Space, loss: Loss, penalty: float, start: FloatArray) -> None:
         self.space, self.loss, self.penalty = space, loss, penalty
         self.columns = np.arange(start.shape[1])
-        self.pace = np.ones(1 if loss.joint else start.shape[1])
         self.coefficients, self.values = space.settled(start), space.values(start)
         losses, residuals = loss.at(self.values)
         self.objectives = losses + self._burden()
         self.slopes = self._slopes(residuals)
-        self.memories: list[_Memory] = []
-        self.plain = loss.joint
-        self.precondition = Preconditioner(np.copy, lambda _, coefficients: space.values(coefficients))
-        if not self.plain:
-            self._refresh(loss.curvature(self.values))
+        self.memories: list[Memory] = []
+        curvature = loss.curvature(self.values)
+        self.scaling: Scaling = (
+            Plain(space, penalty, curvature)
+            if loss.joint
+            else Preconditioned(space, penalty, curvature, problems=len(self.columns))
+        )
 
     def walk(self, share: float, most_steps: int) -> int:
         """Take plain steps until they are worth no more than this share of the objective; return how many it took."""
@@ -196,15 +159,9 @@ class _Search:
             # A first step that was too long may promise little, and bring much.
             worth = max(self.step()[0], before - self.objectives[0])
             steps += 1
-        self.plain = False
-        self._refresh(self.loss.curvature(self.values))
-        if self.memories:
-            self.pace = np.clip(self._learned_pace(self.memories[-1]), *_PACES)
+        last = self.memories[-1] if self.memories else None
+        self.scaling = Preconditioned(self.space, self.penalty, self.loss.curvature(self.values), 1, last)
         return steps
-
-    def _refresh(self, curvature: FloatArray) -> None:
-        self.curvature, self.age = curvature, 0
-        self.precondition = self.space.preconditioner(curvature, self.penalty)
 
     def _dot(self, left: FloatArray, right: FloatArray) -> FloatArray:
         return np.array([np.vdot(left, right)]) if self.loss.joint else np.einsum("ij,ij->j", left, right)
@@ -217,72 +174,39 @@ class _Search:
     def _slopes(self, residuals: FloatArray) -> FloatArray:
         return self.space.slopes(residuals) + self.penalty * self.space.penalised(self.coefficients)
 
-    def direction(self) -> tuple[_Move, FloatArray]:
+    def direction(self) -> tuple[Move, FloatArray]:
         """Return where to go from here, by the two-loop recursion, and the slope of the objective on that way."""
         slopes, shares = self.slopes.copy(), []
         for memory in reversed(self.memories):
             shares.append(self._dot(memory.move.paired, slopes) / memory.product)
             slopes -= shares[-1] * memory.change
         np.negative(slopes, out=slopes)
-        coefficients = self.precondition(slopes)
-        values = self.precondition.look(slopes, coefficients)
-        if self.plain and not self.memories:
-            self.pace = self._first_pace(coefficients, values)
-        values *= self.pace
-        coefficients *= self.pace
+        coefficients, values = self.scaling(slopes)
         for memory, share in zip(self.memories, reversed(shares), strict=True):
             turned = self._dot(memory.change, self.space.paired(coefficients, values)) / memory.product
             coefficients -= (share + turned) * memory.move.coefficients
             values -= (share + turned) * memory.move.values
-        move = _Move.of(self.space, coefficients, values)
+        move = Move.of(self.space, coefficients, values)
         return move, self._dot(self.slopes, move.paired)
 
     def step(self) -> FloatArray:
         """Go where it goes down, remember what that did to the slopes, and return how much less was promised."""
         direction, slope = self.direction()
         lengths, residuals = self._look_along(direction, slope)
-        promised = -slope / 2 if self.plain else -slope / 2 / self.pace
-        move = _Move.of(self.space, direction.coefficients * lengths, direction.values * lengths)
+        promised = self.scaling.promised(slope)
+        move = Move.of(self.space, direction.coefficients * lengths, direction.values * lengths)
         self.coefficients += move.coefficients
         self.values += move.values
-        if not self.plain:
-            self.pace = np.clip(self.pace * np.sqrt(np.where(lengths > 0.0, lengths, 1.0)), *_PACES)
-            self._grow_old()
         before, self.slopes = self.slopes, self._slopes(residuals)
         change = self.slopes - before
         product = self._dot(move.paired, change)
         # Where nothing moves any more there is nothing to learn, nor to divide by.
-        self.memories.append(_Memory(move, change, np.where(product > 0.0, product, np.inf)))
+        self.memories.append(Memory(move, change, np.where(product > 0.0, product, np.inf)))
         del self.memories[:-_MEMORY]
-        if self.plain and np.isfinite(self.memories[-1].product).all():
-            # What is between two optima of a straight slope, by how much steeper it is there (Barzilai and Borwein).
-            self.pace = self._dot(move.coefficients, move.paired) / product
+        self.scaling.learn(lengths, self.memories[-1], lambda: self.loss.curvature(self.values))
         return promised
 
-    def _first_pace(self, coefficients: FloatArray, values: FloatArray) -> FloatArray:
-        """Return how far to go along the slopes, by the curvature here."""
-        paired = self.space.paired(coefficients, values)
-        bent = np.array([np.vdot(self.loss.curvature(self.values)[:, None] * values, values)])
-        bent += self.penalty * self._dot(self.space.penalised(coefficients), paired)
-        return np.where(bent > 0.0, self._dot(coefficients, paired) / np.where(bent > 0.0, bent, 1.0), 1.0)
-
-    def _learned_pace(self, memory: _Memory) -> FloatArray:
-        """Return what the preconditioner's promise for the last step would have had to be scaled with."""
-        coefficients = self.precondition(memory.change)
-        values = self.precondition.look(memory.change, coefficients)
-        promised = self._dot(memory.change, self.space.paired(coefficients, values))
-        return np.where(np.isfinite(memory.product) & (promised > 0.0), memory.product / promised, 1.0)
-
-    def _grow_old(self) -> None:
-        """Make the preconditioner anew if it is too far from the curvature here."""
-        self.age += 1
-        if self.age % _FRESH_STEPS == 0:
-            curvature = self.loss.curvature(self.values)
-            change = float(np.abs(np.log((curvature.mean() + _TINY) / (self.curvature.mean() + _TINY))))
-            if change > np.log(_STALE):
-                self._refresh(curvature)
-
-    def _look_along(self, way: _Move, slope: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _look_along(self, way: Move, slope: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the step lengths, and the derivatives of the loss there; note the objectives there."""
         # At an optimum rounding may point uphill.
         lengths, line, before = np.where(slope < 0.0, 1.0, 0.0), _Line(slope), self.objectives
@@ -309,7 +233,7 @@ class _Search:
         self.columns, self.loss = self.columns[others], self.loss.take(others)
         self.coefficients, self.values = self.coefficients[:, others], self.values[:, others]
         self.slopes, self.objectives = self.slopes[:, others], self.objectives[others]
-        self.pace = self.pace[others]
+        self.scaling.leave(others)
         self.memories = [memory.take(self.space, others) for memory in self.memories]
 
 
