@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from fusion_pipeline.train.solvers.descent import Loss, minimise
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
 from fusion_pipeline.train.solvers.parts import Part
-from tests.train.solvers.made import make_part
+from fusion_pipeline.train.solvers.preconditioner import Preconditioner
+from fusion_pipeline.train.solvers.softmax import softmax, solve_path
+from tests.train.solvers.made import CLASSES, make_part
 
 
 class Powers(Loss):
@@ -57,6 +59,24 @@ def test_slopes_are_zero_at_the_optimum_of_a_loss_whose_curvature_changes(shape:
     slopes = part.slopes(loss.at(found.values)[1]) + 20.0 * found.coefficients
     first = part.slopes(loss.at(np.zeros_like(targets))[1])
     assert (lengths(part, slopes) < 1e-4 * lengths(part, first)).all()
+
+
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+def test_one_problem_is_preconditioned_near_its_end_only(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it costs is then paid for once, with the curvature that the optimum has."""
+    part, labels, _, _ = make_part(shape)
+    seen: list[FloatArray] = []
+    make = type(part).preconditioner
+
+    def told(space: Part, weights: FloatArray, penalty: float) -> Preconditioner:
+        seen.append(weights)
+        return make(space, weights, penalty)
+
+    monkeypatch.setattr(type(part), "preconditioner", told)
+    (found,) = solve_path(part, labels, CLASSES, [1e-2])
+    likely = softmax(part.values(found.coefficients) + found.intercept)
+    (weights,) = seen
+    np.testing.assert_allclose(weights, (likely * (1.0 - likely)).mean(axis=1), rtol=0.2)
 
 
 @pytest.mark.parametrize("joint", [True, False])
