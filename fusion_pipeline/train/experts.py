@@ -108,7 +108,8 @@ class Expert:
             If float32 cannot hold the weights: features around 1e-38 or 1e38.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            raw = (weights / standardiser.scale[:, None]).astype(np.float32)
+            # In the order in memory that a reload gives them: in another one products end in other bits.
+            raw = (weights / standardiser.scale[:, None]).astype(np.float32, order="C")
             # From the rounded weights, so that what rounding moved is put right around the mean.
             bias = np.asarray(intercept - standardiser.mean @ raw.astype(np.float64))
         if not (np.isfinite(standardiser.scale).all() and np.isfinite(raw).all() and np.isfinite(bias).all()):
