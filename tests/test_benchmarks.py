@@ -104,7 +104,15 @@ def test_solvers_are_compared_with_those_of_scikit_learn() -> None:
     assert re.findall(r"^(\w+)$", run.stdout, re.MULTILINE) == ["svm", "logistic", "growth", "memory"]
     assert re.search(r"LinearSVC +[\d.]+ s, from 2 of the classes", run.stdout)
     assert "(at most 1e-05: reached)" in run.stdout
-    assert len(re.findall(r"[\d.]+ times faster  \(at least \d+: \w+\); [\d.]+ without the holding", run.stdout)) == 3
+    ratios = re.findall(r"[\d.]+ times faster  \(at least (\d+): \w+\); [\d.]+ without the holding", run.stdout)
+    tolerances = re.findall(r"([\d,]+ features): LogisticRegression, tol (\S+): [\d.]+ s, objective", run.stdout)
+    assert ratios[0] == "20"
+    assert set(ratios[1:]) == {"3"}
+    assert 2 <= len(ratios[1:]) <= len(tolerances)
+    for features in ("350 features", "150 features"):
+        tried = [tolerance for there, tolerance in tolerances if there == features]
+        assert tried == ["1e-04", "1e-05", "1e-06", "1e-07", "1e-08"][: len(tried)]
+        assert tried
     assert re.findall(r"(\d+) features: objective .* \(no higher: reached\)", run.stdout) == ["350", "150"]
     assert re.findall(r"^  (\w+) grows with the rows to the power of -?\d", run.stdout, re.MULTILINE) == [
         "hold",
