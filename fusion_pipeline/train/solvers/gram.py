@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -87,13 +88,11 @@ class Gram:
         width, kind = (_SINGLE_SLAB, np.float32) if single else (SLAB, np.float64)
         for block, scale in zip(blocks, factors, strict=True):
             for start in range(0, block.shape[1], width):
-                columns: NDArray[Any] = block[:, start : start + width].astype(kind, order="C")
+                columns = _widened(block[:, start : start + width], kind)
                 columns *= scale
                 mean = (columns if around is None else columns[around]).mean(axis=0, dtype=np.float64).astype(kind)
                 columns -= mean
-                for first in range(0, n, _TILE):
-                    last = min(n, first + _TILE)
-                    products[first:last, :last] += columns[first:last] @ columns[:last].T
+                _add_products(columns, products)
                 offsets += columns @ mean
                 constant += float(mean @ mean)
         _mirror(products)
@@ -130,9 +129,10 @@ def inner_products(
     inner, cross = np.zeros((len(train), len(train))), np.zeros((len(held_out), len(train)))
     for gram, scale in zip(grams, scales, strict=True):
         for products, rows in ((inner, train), (cross, held_out)):
-            found = gram.shifted[np.ix_(rows, train)]
-            found *= scale**2
-            np.add(products, found, out=products)
+            for start in range(0, len(rows), _TILE):
+                found = gram.shifted[np.ix_(rows[start : start + _TILE], train)]
+                found *= scale**2
+                products[start : start + _TILE] += found
             if not centred:
                 products += scale**2 * (gram.offsets[train] + gram.constant)  # noqa: PLW2901 - in place
                 products += scale**2 * gram.offsets[rows, None]  # noqa: PLW2901 - in place
@@ -151,6 +151,26 @@ def _centre(inner: FloatArray, cross: FloatArray) -> None:
     cross -= mean
     inner -= mean[:, None] - mean.mean()
     inner -= mean
+
+
+def _widened(block: NDArray[np.floating], kind: type) -> NDArray[Any]:
+    """Return a new array of the block's numbers in a wider type, in C order."""
+    # NumPy takes more than twice as long over one half after the other as to look them up among all that there are.
+    return _halves(kind)[block.view(np.uint16)] if block.dtype == np.float16 else block.astype(kind, order="C")
+
+
+@cache
+def _halves(kind: type) -> NDArray[Any]:
+    return np.arange(2**16, dtype=np.uint16).view(np.float16).astype(kind)
+
+
+def _add_products(columns: NDArray[Any], products: FloatArray) -> None:
+    """Add the inner products of the rows to the lower triangle, tile by tile, of which none is computed in vain."""
+    for first in range(0, len(columns), _TILE):
+        last = first + _TILE
+        rows = columns[first:last]
+        products[first:last, :first] += rows @ columns[:first].T
+        products[first:last, first:last] += rows @ rows.T  # which NumPy does in half the time
 
 
 def _mirror(products: FloatArray) -> None:
