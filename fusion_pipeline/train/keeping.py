@@ -19,7 +19,7 @@ from fusion_pipeline.train.tasks import ExpertResult, ExpertTask, GateResult, Ga
 Task = ExpertTask | GateTask | ConcatTask
 Result = ExpertResult | GateResult | ConcatResult
 
-VERSION = 4
+VERSION = 5
 """Raised whenever a task would find something else than before: what was found then counts no more."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh, qr
 
+from fusion_pipeline.train.solvers.blas import double
 from fusion_pipeline.train.solvers.gram import FloatArray
 from fusion_pipeline.train.solvers.parts import Part
 
@@ -68,7 +69,7 @@ class Eigenbasis:
     def _of(cls, part: Part, values: FloatArray, vectors: FloatArray) -> Eigenbasis:
         kept = np.flatnonzero(values > _NOISE * max(float(values[-1]), np.finfo(np.float64).tiny))[::-1]
         axes = part.axes(values[kept], vectors[:, kept])
-        scores = part.values(axes)
+        scores = double(part.values(axes))
         greatest = np.abs(scores).argmax(axis=0)
         signs = np.where(scores[greatest, np.arange(len(kept))] < 0.0, -1.0, 1.0)
         return cls(values[kept], axes * signs, scores * signs)

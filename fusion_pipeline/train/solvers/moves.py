@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
-from fusion_pipeline.train.solvers.parts import Space
+from fusion_pipeline.train.solvers.blas import RealArray
+from fusion_pipeline.train.solvers.gram import IntArray
+from fusion_pipeline.train.solvers.spaces import Space
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class Move:
         As `Space.paired` makes it of the two.
     """
 
-    coefficients: FloatArray
-    values: FloatArray
-    paired: FloatArray
+    coefficients: RealArray
+    values: RealArray
+    paired: RealArray
 
     @classmethod
-    def of(cls, space: Space, coefficients: FloatArray, values: FloatArray) -> Move:
+    def of(cls, space: Space, coefficients: RealArray, values: RealArray) -> Move:
         """Return the move of these coefficients, whose values are known."""
         return cls(coefficients, values, space.paired(coefficients, values))
 
@@ -48,8 +49,8 @@ class Memory:
     """
 
     move: Move
-    change: FloatArray
-    product: FloatArray
+    change: RealArray
+    product: RealArray
 
     def take(self, space: Space, columns: IntArray) -> Memory:
         """Return the memory of some outputs."""

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor
-from scipy.linalg.blas import dtrsm
 
-from fusion_pipeline.train.solvers.gram import FloatArray
+from fusion_pipeline.train.solvers.blas import RealArray
 
 LEAST_WEIGHT = 1e-3
 """Rows that matter less than this share of the average row still count as much: a preconditioner divides by them."""
@@ -30,28 +28,20 @@ class Preconditioner:
         From slopes, and what `solve` made of them, to the values of the latter: often cheaper than `Space.values`.
     """
 
-    solve: Callable[[FloatArray], FloatArray]
-    look: Callable[[FloatArray, FloatArray], FloatArray]
+    solve: Callable[[RealArray], RealArray]
+    look: Callable[[RealArray, RealArray], RealArray]
 
-    def __call__(self, slopes: FloatArray) -> FloatArray:
+    def __call__(self, slopes: RealArray) -> RealArray:
         """Return the coefficients (size, n_outputs) of slopes (size, n_outputs)."""
         return self.solve(slopes)
 
 
-def solver(matrix: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """Return the map from B to matrix^-1 B; the lower triangle of `matrix`, in LAPACK's order, is overwritten.
-
-    B keeps its order in memory: LAPACK's own solver would hand back columns where everything else goes by rows.
-    """
-    factor, _ = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-
-    def solve(sides: FloatArray) -> FloatArray:
-        half = dtrsm(1.0, factor, sides.T, side=1, lower=1, trans_a=1)
-        return np.asarray(dtrsm(1.0, factor, half, side=1, lower=1, overwrite_b=1).T)
-
-    return solve
-
-
-def roots_of(weights: FloatArray) -> FloatArray:
+def roots_of(weights: RealArray) -> RealArray:
     """Return the square roots (n,) of rows' weights (n,), none of them nearly zero beside the others."""
     return np.asarray(np.sqrt(np.maximum(weights, LEAST_WEIGHT * weights.mean())))
+
+
+def raised(penalty: float, diagonal: RealArray) -> float:
+    """Return the penalty, but no less than rounding is likely to take from a matrix (n, n) with this diagonal."""
+    rounding = float(np.finfo(diagonal.dtype).eps) * float(np.sqrt(len(diagonal)))
+    return max(penalty, rounding * float(diagonal.max()))

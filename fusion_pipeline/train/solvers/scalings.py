@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
+from fusion_pipeline.train.solvers.blas import RealArray
+from fusion_pipeline.train.solvers.gram import IntArray
 from fusion_pipeline.train.solvers.moves import Memory
-from fusion_pipeline.train.solvers.parts import Space
+from fusion_pipeline.train.solvers.spaces import Space
 
 # After each how many steps the preconditioner may be made anew, and for which change of the curvature: it costs as much
 # as a few steps.
@@ -27,15 +28,15 @@ class Scaling(ABC):
     """What is done to slopes, and what its promises turned out to be worth."""
 
     @abstractmethod
-    def __call__(self, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def __call__(self, slopes: RealArray) -> tuple[RealArray, RealArray]:
         """Return coefficients (size, n_outputs) and their values (n, n_outputs), new arrays, of slopes alike."""
 
     @abstractmethod
-    def promised(self, slope: FloatArray) -> FloatArray:
+    def promised(self, slope: RealArray) -> RealArray:
         """Return by how much the objectives should fall on a way on which they begin to by `slope`."""
 
     @abstractmethod
-    def learn(self, lengths: FloatArray, memory: Memory, curvature: Callable[[], FloatArray]) -> None:
+    def learn(self, lengths: RealArray, memory: Memory, curvature: Callable[[], RealArray]) -> None:
         """Learn from a step: how much of the way it took, what it met, and the curvature where it ended."""
 
     @abstractmethod
@@ -57,28 +58,28 @@ class Plain(Scaling):
         Of the loss at each row.
     """
 
-    def __init__(self, space: Space, penalty: float, curvature: FloatArray) -> None:
+    def __init__(self, space: Space, penalty: float, curvature: RealArray) -> None:
         self._space, self._penalty, self._curvature = space, penalty, curvature
         self._pace: float | None = None
 
-    def __call__(self, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def __call__(self, slopes: RealArray) -> tuple[RealArray, RealArray]:
         """Return the slopes at the present pace, and their values."""
         values = self._space.values(slopes)
         if self._pace is None:
             self._pace = self._first_pace(slopes, values)
         return slopes * self._pace, values * self._pace
 
-    def _first_pace(self, slopes: FloatArray, values: FloatArray) -> float:
+    def _first_pace(self, slopes: RealArray, values: RealArray) -> float:
         paired = self._space.paired(slopes, values)
         bent = float(np.vdot(self._curvature[:, None] * values, values))
         bent += self._penalty * float(np.vdot(self._space.penalised(slopes), paired))
         return float(np.vdot(slopes, paired)) / bent if bent > 0.0 else 1.0
 
-    def promised(self, slope: FloatArray) -> FloatArray:
+    def promised(self, slope: RealArray) -> RealArray:
         """Return half of what the slope would bring if it stayed as it is."""
         return -slope / 2
 
-    def learn(self, lengths: FloatArray, memory: Memory, curvature: Callable[[], FloatArray]) -> None:  # noqa: ARG002
+    def learn(self, lengths: RealArray, memory: Memory, curvature: Callable[[], RealArray]) -> None:  # noqa: ARG002
         """Take the pace from what the step met."""
         if np.isfinite(memory.product).all():
             self._pace = float(np.vdot(memory.move.coefficients, memory.move.paired) / memory.product[0])
@@ -104,7 +105,7 @@ class Preconditioned(Scaling):
     """
 
     def __init__(
-        self, space: Space, penalty: float, curvature: FloatArray, problems: int, last: Memory | None = None
+        self, space: Space, penalty: float, curvature: RealArray, problems: int, last: Memory | None = None
     ) -> None:
         self._space, self._penalty = space, penalty
         self._refresh(curvature)
@@ -112,7 +113,7 @@ class Preconditioned(Scaling):
         if last is not None:
             self._pace = np.clip(self._learned_pace(last), *_PACES)
 
-    def __call__(self, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def __call__(self, slopes: RealArray) -> tuple[RealArray, RealArray]:
         """Return the preconditioned slopes at the present pace, and their values."""
         coefficients = self._precondition(slopes)
         values = self._precondition.look(slopes, coefficients)
@@ -120,28 +121,29 @@ class Preconditioned(Scaling):
         coefficients *= self._pace
         return coefficients, values
 
-    def promised(self, slope: FloatArray) -> FloatArray:
+    def promised(self, slope: RealArray) -> RealArray:
         """Return what a step at full pace would bring, which is rather too much than too little."""
         return -slope / 2 / self._pace
 
-    def learn(self, lengths: FloatArray, memory: Memory, curvature: Callable[[], FloatArray]) -> None:  # noqa: ARG002
+    def learn(self, lengths: RealArray, memory: Memory, curvature: Callable[[], RealArray]) -> None:  # noqa: ARG002
         """Change the pace, and make the preconditioner anew if it is too far from the curvature now and then."""
         self._pace = np.clip(self._pace * np.sqrt(np.where(lengths > 0.0, lengths, 1.0)), *_PACES)
         self._age += 1
         if self._age % _FRESH_STEPS == 0:
             here = curvature()
-            if float(np.abs(np.log((here.mean() + _TINY) / (self._curvature.mean() + _TINY)))) > np.log(_STALE):
+            change = np.log((float(here.mean()) + _TINY) / (float(self._curvature.mean()) + _TINY))
+            if abs(change) > np.log(_STALE):
                 self._refresh(here)
 
     def leave(self, others: IntArray) -> None:
         """Go on with the other outputs only."""
         self._pace = self._pace[others]
 
-    def _refresh(self, curvature: FloatArray) -> None:
+    def _refresh(self, curvature: RealArray) -> None:
         self._curvature, self._age = curvature, 0
         self._precondition = self._space.preconditioner(curvature, self._penalty)
 
-    def _learned_pace(self, memory: Memory) -> FloatArray:
+    def _learned_pace(self, memory: Memory) -> RealArray:
         """Return what the promise for a step would have had to be scaled with."""
         coefficients = self._precondition(memory.change)
         values = self._precondition.look(memory.change, coefficients)

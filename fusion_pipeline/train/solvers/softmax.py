@@ -5,8 +5,7 @@ The objective is that of scikit-learn's ``LogisticRegression(C=1 / alpha)``, sum
     sum_i -log softmax(x_i W + b)[y_i]  +  alpha / 2 * ||W||^2        (b is not penalised)
 
 `solve_path` solves it on a training part, by inner products or by rows, whichever it is held as, and each optimum is
-where the search for the next weaker penalty starts. `fit_path` does it for a matrix. The first step from no weights is
-a ridge regression on the one-hot labels (see `descent`), so that there is nothing to gain from starting at one.
+where the search for the next weaker penalty starts. `fit_path` does it for a matrix.
 """
 
 from __future__ import annotations
@@ -17,10 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusion_pipeline.errors import UnusableDataError
-from fusion_pipeline.train.solvers.descent import Loss, Optimum, minimise
+from fusion_pipeline.train.solvers.blas import RealArray
+from fusion_pipeline.train.solvers.descent import Optimum, minimise
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
-from fusion_pipeline.train.solvers.parts import Part, WithIntercept
+from fusion_pipeline.train.solvers.parts import Part
 from fusion_pipeline.train.solvers.rows import hold
+from fusion_pipeline.train.solvers.search import Loss
+from fusion_pipeline.train.solvers.spaces import WithIntercept
 
 # At this precision the objective ends within a millionth of its least value, even where a weak penalty leaves it flat.
 EXACT = 1e-10
@@ -151,7 +153,7 @@ def solve_path(
     _check_problem(labels, n_classes, penalties)
     loss, free = _CrossEntropy(labels, n_classes), WithIntercept(part)
     found = np.zeros((free.size, n_classes))
-    found[-1] = np.log(loss.targets.mean(axis=0))  # the optimum under an infinite penalty
+    found[-1] = np.log(loss.shares)  # the optimum under an infinite penalty
     for alpha in penalties:
         optimum = minimise(free, loss, alpha, found, precision)
         found = optimum.coefficients
@@ -178,7 +180,7 @@ def refined(part: Part, labels: IntArray, solution: SoftmaxSolution, precision: 
     """
     loss, free = _CrossEntropy(labels, len(solution.intercept)), WithIntercept(part)
     start = np.vstack([solution.coefficients, solution.intercept])
-    return _solution(solution.alpha, minimise(free, loss, solution.alpha, start, precision))
+    return _solution(solution.alpha, minimise(free, loss, solution.alpha, start, precision, near=True))
 
 
 def _solution(alpha: float, optimum: Optimum) -> SoftmaxSolution:
@@ -240,19 +242,28 @@ class _CrossEntropy(Loss):
     joint = True
 
     def __init__(self, labels: IntArray, n_classes: int) -> None:
-        self.targets = np.eye(n_classes)[labels]
+        self.shares = np.bincount(labels, minlength=n_classes) / len(labels)
+        self._labelled = np.arange(len(labels)), labels
 
-    def at(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        shifted = values - values.max(axis=1, keepdims=True)
-        powers = np.exp(shifted)
-        sums = powers.sum(axis=1, keepdims=True)
-        powers /= sums
-        powers -= self.targets
-        return np.array([np.log(sums).sum() - np.vdot(shifted, self.targets)]), powers
+    def at(self, values: RealArray) -> tuple[FloatArray, RealArray]:
+        greatest = self._labelled[0], values.argmax(axis=1)
+        residuals = values - values[greatest][:, None]
+        away = residuals[self._labelled]
+        np.exp(residuals, out=residuals)
+        # One and what little all others add to it are kept apart: of a row that is nearly sure only the latter counts.
+        residuals[greatest] = 0.0
+        others = residuals.sum(axis=1)
+        residuals /= 1.0 + others[:, None]
+        residuals[greatest] = 1.0 / (1.0 + others)
+        right = greatest[1] == self._labelled[1]
+        residuals[self._labelled] = np.where(right, -others / (1.0 + others), residuals[self._labelled] - 1.0)
+        loss = np.log1p(others).sum(dtype=np.float64) - away.sum(dtype=np.float64)
+        return np.array([loss]), residuals
 
-    def curvature(self, values: FloatArray) -> FloatArray:
-        probabilities = softmax(values)
-        return np.asarray((probabilities * (1.0 - probabilities)).mean(axis=1))
+    def curvature(self, values: RealArray) -> RealArray:
+        # A probability or, of the label, what it lacks of one.
+        away = np.abs(self.at(values)[1])
+        return np.asarray((away * (1.0 - away)).mean(axis=1))
 
     def take(self, columns: IntArray) -> _CrossEntropy:
         raise NotImplementedError  # classes share every row's probabilities

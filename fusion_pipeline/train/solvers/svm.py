@@ -21,11 +21,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusion_pipeline.train.solvers.descent import Loss, minimise
+from fusion_pipeline.train.solvers.blas import RealArray, double
+from fusion_pipeline.train.solvers.descent import minimise
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
 from fusion_pipeline.train.solvers.newton import grow, newton
-from fusion_pipeline.train.solvers.parts import Part, ProductSpace
+from fusion_pipeline.train.solvers.parts import Part
+from fusion_pipeline.train.solvers.search import Loss
 from fusion_pipeline.train.solvers.softmax import softmax
+from fusion_pipeline.train.solvers.spaces import ProductSpace
 
 PRECISION = 1e-7
 """At which the objectives end within a 1e-5th of their least values."""
@@ -107,9 +110,9 @@ def solve_svm_path(
     space, found = part.dual(), None
     for cost in ordered:
         if found is None:
-            found = grow(space.products, signs, cost, _WIDEST)
+            found = grow(double(space.products), signs, cost, _WIDEST)
         found, objectives = _solve(space, signs, cost, found, precision)
-        yield SvmSolution(cost, part.slopes(found), objectives)
+        yield SvmSolution(cost, double(part.slopes(found)), objectives)
 
 
 def _solve(
@@ -118,13 +121,13 @@ def _solve(
     """Return the dual coefficients and objectives of all classes at the optimum for one cost."""
     missing = signs * space.values(start) < 1.0
     if missing.mean() <= _WIDEST:
-        return newton(space.products, signs, cost, start, precision)
+        return newton(double(space.products), signs, cost, start, precision)
     optimum = minimise(space, _SquaredHinge(signs, cost), 1.0, start, precision, _FEW_STEPS)
     found, objectives, rest = optimum.coefficients, optimum.objectives, ~optimum.done
     if rest.any():
         wide = (signs * optimum.values < 1.0).mean(axis=0) > _WIDEST
         begun = np.where(wide, 0.0, found)[:, rest]
-        found[:, rest], objectives[rest] = newton(space.products, signs[:, rest], cost, begun, precision)
+        found[:, rest], objectives[rest] = newton(double(space.products), signs[:, rest], cost, begun, precision)
     return found, objectives
 
 
@@ -162,7 +165,7 @@ class _SquaredHinge(Loss):
         self.signs = signs
         self.cost = cost
 
-    def at(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def at(self, values: RealArray) -> tuple[FloatArray, RealArray]:
         missing = 1.0 - self.signs * values
         np.maximum(missing, 0.0, out=missing)
         losses = self.cost * np.einsum("ij,ij->j", missing, missing)
@@ -170,7 +173,7 @@ class _SquaredHinge(Loss):
         missing *= -2.0 * self.cost
         return losses, missing
 
-    def curvature(self, values: FloatArray) -> FloatArray:
+    def curvature(self, values: RealArray) -> RealArray:
         return 2.0 * self.cost * np.asarray((self.signs * values < 1.0).mean(axis=1))
 
     def take(self, columns: IntArray) -> _SquaredHinge:

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion_pipeline.train.solvers.descent import Loss, minimise
+from fusion_pipeline.train.solvers.descent import minimise
 from fusion_pipeline.train.solvers.gram import FloatArray, IntArray
 from fusion_pipeline.train.solvers.parts import Part
 from fusion_pipeline.train.solvers.preconditioner import Preconditioner
-from fusion_pipeline.train.solvers.softmax import softmax, solve_path
+from fusion_pipeline.train.solvers.search import Loss
+from fusion_pipeline.train.solvers.softmax import refined, softmax, solve_path
+from fusion_pipeline.train.solvers.spaces import PlainSpace, ProductSpace
 from tests.train.solvers.made import CLASSES, make_part
 
 
@@ -77,6 +79,65 @@ def test_one_problem_is_preconditioned_near_its_end_only(shape: str, monkeypatch
     likely = softmax(part.values(found.coefficients) + found.intercept)
     (weights,) = seen
     np.testing.assert_allclose(weights, (likely * (1.0 - likely)).mean(axis=1), rtol=0.2)
+
+
+class Blind(Powers):
+    """A loss that cannot be told in float32, or whose slopes point nowhere in it."""
+
+    def __init__(self, targets: FloatArray, *, objective: float, slopes: float) -> None:
+        super().__init__(targets, 4, joint=True)
+        self.in_single = objective, slopes
+        self.asked = 0
+
+    def at(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        losses, residuals = super().at(values)
+        if values.dtype == np.float64:
+            return losses, residuals
+        self.asked += 1
+        return losses * self.in_single[0] * self.asked, residuals * self.in_single[1]
+
+
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+@pytest.mark.parametrize(("objective", "slopes"), [(np.nan, np.nan), (1.0, np.inf), (1.0, -1.0), (0.0, 0.0)])
+@pytest.mark.parametrize("precision", [1e-3, 1e-13])
+def test_a_search_that_float32_leads_astray_costs_nothing_but_time(
+    shape: str, objective: float, slopes: float, precision: float
+) -> None:
+    part, _, rows, _ = make_part(shape)
+    targets = np.random.default_rng(0).normal(size=(len(rows), 6))
+    start = np.zeros((part.size, 6))
+    loss = Blind(targets, objective=objective, slopes=slopes)
+    found = minimise(part, loss, 20.0, start, precision)
+    assert 0 < loss.asked < 100
+    usual = minimise(part, Powers(targets, 4, joint=True), 20.0, start, 1e-13)
+    np.testing.assert_allclose(found.objectives, usual.objectives, rtol=10 * precision)
+    assert found.done.all()
+
+
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+def test_a_matrix_that_is_definite_in_float64_alone_ends_the_search_in_float32(
+    shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, labels, _, _ = make_part(shape)
+    (usual,) = solve_path(part, labels, CLASSES, [1e-2], 1e-9)
+    space = ProductSpace if shape == "wide" else PlainSpace
+    make = space.preconditioner
+
+    def refuse(space: ProductSpace | PlainSpace, weights: FloatArray, penalty: float) -> Preconditioner:
+        if weights.dtype != np.float64:
+            raise np.linalg.LinAlgError
+        return make(space, weights, penalty)
+
+    monkeypatch.setattr(space, "preconditioner", refuse)
+    (found,) = solve_path(part, labels, CLASSES, [1e-2], 1e-9)
+    assert found.objective == pytest.approx(usual.objective, rel=1e-7)
+
+
+def test_what_is_near_is_not_approached(monkeypatch: pytest.MonkeyPatch) -> None:
+    part, labels, _, _ = make_part("wide")
+    (rough,) = solve_path(part, labels, CLASSES, [1e-2], 1e-4)
+    monkeypatch.setattr(type(part), "single", lambda _: pytest.fail("was approached"))
+    assert refined(part, labels, rough).objective <= rough.objective
 
 
 @pytest.mark.parametrize("joint", [True, False])

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion_pipeline.train.solvers.gram import Gram
-from fusion_pipeline.train.solvers.parts import GramPart, Part, PlainPart, WithIntercept
+from fusion_pipeline.train.solvers.parts import GramPart, Part, PlainPart
 from fusion_pipeline.train.solvers.rows import GramRows, PlainRows, hold
+from fusion_pipeline.train.solvers.spaces import WithIntercept
 from tests.train.solvers.made import concatenated, make_blocks, make_part, splits
 
 SHAPES = st.sampled_from(["wide", "tall"])

@@ -8,7 +8,7 @@ from scipy.special import log_softmax as scipy_log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from fusion_pipeline.errors import UnusableDataError
-from fusion_pipeline.train.solvers.softmax import fit_path, log_softmax, softmax, solve_path
+from fusion_pipeline.train.solvers.softmax import _CrossEntropy, fit_path, log_softmax, softmax, solve_path
 from tests.train.made import make_features, make_labels
 from tests.train.solvers.made import CLASSES, make_blocks, make_part
 
@@ -35,6 +35,42 @@ def test_every_penalty_reaches_the_optimum_of_scikit_learn(n_features: int, n_cl
             half = np.concatenate([-reference.coef_, reference.coef_]).T / 2
             theirs = objective(X, y, alpha, half, np.array([-1.0, 1.0]) * reference.intercept_ / 2)
         assert ours <= theirs * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("n_features", [90, 7])
+@pytest.mark.parametrize("alpha", [1e6, 1.0, 1e-3, 1e-6])
+def test_rough_optima_are_as_near_as_was_asked_for(n_features: int, alpha: float) -> None:
+    y = make_labels(20, 3)
+    X = make_features(y, n_features, seed=1, strength=0.4, dtype="float64")
+    (exact,), (rough,) = (list(fit_path(X, y, 3, [alpha], precision)) for precision in (1e-12, 1e-4))
+    found = objective(X, y, alpha, rough.weights, rough.intercept)
+    assert found == pytest.approx(rough.objective, rel=1e-9), "an objective in float64, whatever the search was in"
+    assert exact.objective * (1 - 1e-9) <= found <= exact.objective * (1 + 2e-4)
+
+
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+@pytest.mark.parametrize("size", [1e-12, 1e12, 1e25])
+def test_rows_that_float32_cannot_hold_have_the_same_optimum(shape: str, size: float) -> None:
+    _, labels, rows, unseen = make_part(shape)
+    (usual,) = fit_path(rows, labels, CLASSES, [0.1])
+    (scaled,) = fit_path(rows * size, labels, CLASSES, [0.1 * size**2])
+    assert scaled.objective == pytest.approx(usual.objective, rel=1e-9)
+    np.testing.assert_allclose(softmax(scaled.logits(unseen * size)), softmax(usual.logits(unseen)), atol=1e-3)
+
+
+def test_a_loss_of_rows_that_are_nearly_sure_has_all_digits_in_float32() -> None:
+    labels = np.array([0, 1, 2, 0])
+    values = np.array([[16.5, 0.0, -2.0], [-3.0, 17.0, 1.0], [1.0, 0.0, 1.5], [0.0, 18.0, 0.0]])
+    loss = _CrossEntropy(labels, 3)
+    exact = -scipy_log_softmax(values, axis=1)[np.arange(4), labels]
+    for some in ([0, 1], [2, 3]):
+        single = _CrossEntropy(labels[some], 3).at(values[some].astype("float32"))
+        np.testing.assert_allclose(single[0], exact[some].sum(), rtol=1e-6)
+        slopes = softmax(values[some]) - np.eye(3)[labels[some]]
+        np.testing.assert_allclose(single[1], slopes, rtol=1e-5)
+    np.testing.assert_allclose(loss.at(values)[0], exact.sum(), rtol=1e-15)
+    likely = softmax(values)
+    np.testing.assert_allclose(loss.curvature(values), (likely * (1 - likely)).mean(axis=1), rtol=1e-6)
 
 
 def test_penalties_come_from_strong_to_weak_and_only_when_asked_for() -> None:
