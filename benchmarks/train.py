@@ -12,11 +12,12 @@ as float16, as those of real backbones are, and block-normalised when they are u
 on average. Both sides solve the same problem, and the objectives that they reach are printed beside the seconds. The
 parts: ``svm``, LinearSVC on all features, which is fitted for some classes and extrapolated to all; ``logistic``,
 LogisticRegression on all features and on one backbone's; ``growth``, seconds against rows, with the exponent that fits
-them; ``memory``, the peak of a process that makes the Gram and solves with it; ``benchmark``, all rows of ``fusion
-benchmark`` against ``benchmarks/reference.py``, which fits the same rows one after another, and of which only some
-folds are run: what is extrapolated from what is printed. Peak memory is that of all its processes together, without
-what a made-up data set of a few images takes. Without ``--cache`` this part runs on that data set alone, which shows
-that both sides run; it then has to be asked for.
+them; ``turns``, what a solve takes after a product by the BLAS of NumPy and after one by that of SciPy, whose threads
+are others; ``memory``, the peak of a process that makes the Gram and solves with it; ``benchmark``, all rows of
+``fusion benchmark`` against ``benchmarks/reference.py``, which fits the same rows one after another, and of which only
+some folds are run: what is extrapolated from what is printed. Peak memory is that of all its processes together,
+without what a made-up data set of a few images takes. Without ``--cache`` this part runs on that data set alone, which
+shows that both sides run; it then has to be asked for.
 
 Holding the rows, which for many features means their inner products, serves every fold, penalty and kind of model: its
 seconds are printed apart, and the ratios are given with them, which is what counts, and without.
@@ -43,6 +44,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 from whole import Source, whole_benchmark
 
+from fusion_pipeline.train.solvers.blas import product, solver
 from fusion_pipeline.train.solvers.gram import Gram
 from fusion_pipeline.train.solvers.parts import Part
 from fusion_pipeline.train.solvers.rows import GramRows, PlainRows, Rows, hold
@@ -52,6 +54,7 @@ from fusion_pipeline.train.solvers.svm import SvmSolution, solve_svm_path
 SVM_TIMES, SVM_OBJECTIVE = 20.0, 1e-5
 LOGISTIC_TIMES = 3.0
 MEMORY = 2.0
+TURNS = 9
 
 LOGISTIC_PRECISION = 1e-4
 """Share of the objective that both sides may be away from the optimum; ours says so itself."""
@@ -223,6 +226,24 @@ def _solve_logistic(rows: Rows, labels: np.ndarray, classes: int) -> None:
     next(solve_path(part, labels, classes, [1.0], LOGISTIC_PRECISION))
 
 
+def turns(work: Work) -> Iterator[str]:
+    """Yield what a solve takes when NumPy's BLAS has just been used, and when SciPy's has, which solves."""
+    rng = np.random.default_rng(0)
+    products, sides = rng.normal(size=(work.rows, work.rows)), rng.normal(size=(work.rows, work.classes))
+    definite = (products @ products.T / work.rows + np.eye(work.rows)).T
+    solve = solver(definite)
+    seconds: dict[str, list[float]] = {"NumPy": [], "SciPy": []}
+    for _ in range(TURNS):
+        for name, multiply in (("NumPy", np.matmul), ("SciPy", product)):
+            multiply(products, sides)
+            seconds[name].append(timed(lambda: solve(sides), 1)[1])
+    numpy, scipy = (statistics.median(found) for found in seconds.values())
+    yield (
+        f"a solve of {work.rows:,} rows and {work.classes} columns takes {numpy:.3f} s after a product by NumPy, "
+        f"{scipy:.3f} s after one by SciPy: {numpy / scipy:.2f} times as long"
+    )
+
+
 def memory(work: Work) -> Iterator[str]:
     """Yield the peak memory of Grams and of an SVM on half of the rows, features included, in a process of its own."""
     command = [sys.executable, __file__, "--part", "peak", "--rows", str(work.rows), "--classes", str(work.classes)]
@@ -288,6 +309,7 @@ def main() -> None:
         "svm": lambda: svm(work),
         "logistic": lambda: logistic(work),
         "growth": lambda: growth(work, options.sizes),
+        "turns": lambda: turns(work),
         "memory": lambda: memory(work),
     }
     if source is not None or options.part == "benchmark":
@@ -300,7 +322,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    chosen = ["all", "svm", "logistic", "growth", "memory", "benchmark", "peak"]
+    chosen = ["all", "svm", "logistic", "growth", "turns", "memory", "benchmark", "peak"]
     parser.add_argument("--part", choices=chosen, default="all")
     parser.add_argument("--rows", type=int, default=4_000)
     parser.add_argument("--classes", type=int, default=102)

@@ -101,7 +101,7 @@ def test_solvers_are_compared_with_those_of_scikit_learn() -> None:
         check=True,
         timeout=240,
     )
-    assert re.findall(r"^(\w+)$", run.stdout, re.MULTILINE) == ["svm", "logistic", "growth", "memory"]
+    assert re.findall(r"^(\w+)$", run.stdout, re.MULTILINE) == ["svm", "logistic", "growth", "turns", "memory"]
     assert re.search(r"LinearSVC +[\d.]+ s, from 2 of the classes", run.stdout)
     assert "(at most 1e-05: reached)" in run.stdout
     ratios = re.findall(r"[\d.]+ times faster  \(at least (\d+): \w+\); [\d.]+ without the holding", run.stdout)
@@ -119,6 +119,7 @@ def test_solvers_are_compared_with_those_of_scikit_learn() -> None:
         "svm",
         "logistic",
     ]
+    assert re.search(r"after a product by NumPy, [\d.]+ s after one by SciPy: [\d.]+ times as long", run.stdout)
     assert re.search(r"[\d.]+ times the features, of which n x n numbers are [\d.]+  \(at most 2: \w+\)", run.stdout)
 
 
