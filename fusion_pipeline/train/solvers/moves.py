@@ -1,4 +1,7 @@
-"""What a search remembers of its steps: where each went, and how the slopes changed along it."""
+"""What a search remembers of its steps: where each went, and how the slopes changed along it.
+
+Arrays are of the type that the space of the search has, float64 or float32.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ class Move:
 
     Attributes
     ----------
-    coefficients : ndarray (size, n_outputs), float64
-    values : ndarray (n, n_outputs), float64
-    paired : ndarray (size, n_outputs), float64
+    coefficients : ndarray (size, n_outputs)
+    values : ndarray (n, n_outputs)
+    paired : ndarray (size, n_outputs)
         As `Space.paired` makes it of the two.
     """
 
@@ -42,7 +45,7 @@ class Memory:
     Attributes
     ----------
     move : Move
-    change : ndarray (size, n_outputs), float64
+    change : ndarray (size, n_outputs)
         Of the slopes along it.
     product : ndarray (1,) or (n_outputs,), float64
         The inner product of the two; infinite where nothing is to be learned.

@@ -73,7 +73,7 @@ class Space(ABC):
 
         Parameters
         ----------
-        weights : ndarray (n,), float64
+        weights : ndarray (n,)
             Non-negative, not all zero; the curvature of the loss at each row.
         penalty : float
             Positive.
